@@ -1,0 +1,13 @@
+.PHONY: demo test lint lock
+
+demo:
+	script/demo
+
+test:
+	script/test
+
+lint:
+	script/lint
+
+lock:
+	script/lock

@@ -1,0 +1,1 @@
+"""Questions about what was seen; pure, one module each."""

@@ -1,0 +1,88 @@
+"""What every command does first: logs, environment, configuration."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TextIO
+
+from restic_monitor.config import draft, find
+from restic_monitor.config.build import Builder
+from restic_monitor.environment import Layer
+
+log = logging.getLogger("restic_monitor")
+_PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """Options of every command."""
+
+    config: str | None = None
+    environment_file: str | None = None
+    verbose: int = 0
+    quiet: bool = False
+
+
+class _Handler(logging.Handler):
+    """To what is standard error now (the live table replaces it for a while); to the journal with priorities, sd-daemon(3)."""
+
+    def __init__(self, *, journal: bool) -> None:
+        super().__init__()
+        self._journal = journal
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if self._journal:
+            text = "\n".join(f"<{_PRIORITIES.get(record.levelno, 6)}>{line}" for line in text.splitlines())
+        elif record.levelno >= logging.WARNING:
+            text = f"restic-monitor: {record.levelname.lower()}: {text}"
+        print(text, file=sys.stderr, flush=True)
+
+
+def set_up_logs(verbose: int, *, quiet: bool) -> None:
+    level = logging.ERROR if quiet else [logging.WARNING, logging.INFO, logging.DEBUG][min(verbose, 2)]
+    log.setLevel(level)
+    log.handlers = [_Handler(journal=to_the_journal(sys.stderr, os.environ))]
+    log.propagate = False
+
+
+def to_the_journal(stream: TextIO, environment: Mapping[str, str]) -> bool:
+    """Whether a stream is connected to systemd's journal: $JOURNAL_STREAM is its device:inode, systemd.exec(5)."""
+    try:
+        status = os.fstat(stream.fileno())
+    except (OSError, ValueError, AttributeError):
+        return False
+    return environment.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+
+
+def environment_layers(common: Common) -> tuple[Layer, ...]:
+    """Raises UsageError when the environment file cannot be read."""
+    layers = find.environment_layers(os.environ, common.environment_file)
+    if len(layers) > 1:
+        path = layers[1].origin.removeprefix("the environment file ")
+        _warn_if_readable(path, "an environment file usually holds secrets")
+    return layers
+
+
+def load(common: Common) -> Builder:
+    """Find and read the configuration. Raises UsageError; mistakes in the file are in `builder.draft.problems`."""
+    layers = environment_layers(common)
+    file = find.find(common.config, find.effective(layers))
+    log.info("configuration: %s", file)
+    builder = Builder(draft.read(file), layers)
+    if builder.draft.literal_secrets:
+        _warn_if_readable(str(file), "it holds secrets")
+    return builder
+
+
+def _warn_if_readable(path: str, why: str) -> None:
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return
+    if os.name == "posix" and mode & 0o004:
+        log.warning("%s can be read by every user of this machine, and %s: chmod 600 %s", path, why, path)

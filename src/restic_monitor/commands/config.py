@@ -1,0 +1,180 @@
+"""`restic-monitor config check` and `config show`: what is wrong with the configuration, and what it means."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from restic_monitor import environment as environments
+from restic_monitor import location, process
+from restic_monitor.commands.common import Common, load
+from restic_monitor.config import keys
+from restic_monitor.config.build import DEFAULT_CONNECTIONS, Builder
+from restic_monitor.config.draft import Block, Setting
+from restic_monitor.config.keys import Context
+from restic_monitor.config.problems import dotted
+from restic_monitor.config.sources import Source
+from restic_monitor.errors import ConfigError, UsageError
+from restic_monitor.model import Repository, Result
+from restic_monitor.monitor import Monitor
+from restic_monitor.probes.restic import Restic
+from restic_monitor.secret import HIDDEN
+
+_OLDEST = (0, 14)
+_VERSION_SECONDS = 20.0
+
+
+def check(common: Common, *, secrets: bool, network: bool) -> int:
+    """Four stages, each only when the one before passed. Raises UsageError that names the stage that failed."""
+    builder = load(common)
+    _stage("file", builder.draft.problems.raise_if_any)
+    enabled = builder.select(())
+    off = len(builder.draft.repositories) - len(enabled)
+    _say("file", f"{builder.draft.file}: {_counted(len(enabled))}" + (f", {off} not enabled" if off else ""))
+    if not secrets:
+        return 0
+    repositories: list[Repository] = _stage("secrets", builder.repositories)
+    _say("secrets", "every password, token and file that is needed is there")
+    for line in _stage("restic", lambda: _versions(repositories)):
+        _say("restic", line)
+    return _reach(repositories, builder) if network else 0
+
+
+def _counted(count: int) -> str:
+    return "1 repository" if count == 1 else f"{count} repositories"
+
+
+def _say(stage: str, text: str, *, word: str = "ok") -> None:
+    print(f"{stage:8} {word:8} {text}", flush=True)
+
+
+def _stage(stage: str, work):  # type: ignore[no-untyped-def]
+    try:
+        return work()
+    except ConfigError as error:
+        _say(stage, f"{len(error.problems)} to correct", word="FAILED")
+        raise
+    except UsageError as error:
+        _say(stage, str(error), word="FAILED")
+        raise
+
+
+def _versions(repositories: Sequence[Repository]) -> list[str]:
+    """What each restic program says of itself. Raises UsageError for one that is missing, strange or too old."""
+    programs = {probe.program: probe for r in repositories if isinstance(probe := r.probe, Restic)}
+    return [_version(program, probe.environment) for program, probe in programs.items()]
+
+
+def _version(program: str, environment: Mapping[str, str]) -> str:
+    try:
+        ended = process.run([program, "version"], environment, time.monotonic() + _VERSION_SECONDS)
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise UsageError(f"the program {program} cannot be started: {why}; install restic, or set restic:") from None
+    found = re.match(rb"restic (\d+)\.(\d+)(\.\d+)?\S*", ended.stdout)
+    if ended.status != 0 or not found:
+        raise UsageError(f"{program} does not say a version of restic; is it restic?")
+    shown = found[0].decode()
+    if (int(found[1]), int(found[2])) < _OLDEST:
+        raise UsageError(f"{program} is {shown}; at least 0.14 is needed")
+    return f"{shown} ({program})"
+
+
+def _reach(repositories: Sequence[Repository], builder: Builder) -> int:
+    """Look at each, tell nobody. A repository that is stale was reached."""
+    silent = [replace(r, watches=tuple(replace(w, receivers=()) for w in r.watches)) for r in repositories]
+    monitor = Monitor(silent, jobs=builder.jobs, connections=builder.connections)
+    unreached = 0
+    for event in monitor.run():
+        if isinstance(event, Result):
+            seen = event.snapshots is not None
+            unreached += not seen
+            count = f"{event.snapshots} snapshot{'' if event.snapshots == 1 else 's'}"
+            text = f"{event.watch.name}: {count if seen else event.message}"
+            _say("reach", text, word="ok" if seen else "FAILED")
+    return 1 if unreached else 0
+
+
+# config show
+
+
+def show(common: Common, names: Sequence[str]) -> int:
+    """The effective configuration with the origin of each value; nothing secret is read or shown."""
+    builder = load(common)
+    builder.draft.problems.raise_if_any()
+    lines = [f"# {builder.draft.file}"]
+    for name, default in (
+        ("jobs", f"{os.cpu_count() or 1}"),
+        ("connections", f"{DEFAULT_CONNECTIONS}"),
+        ("timeout", "2m"),
+    ):
+        setting = builder.draft.top.get(name)
+        lines.append(_line("", name, str(setting.raw) if setting else default, setting.origin if setting else "default"))
+    lines.append("repositories:")
+    for block in builder.select(names):
+        lines += _block(builder, block)
+    sys.stdout.write("\n".join(lines) + "\n")
+    return 0
+
+
+def _block(builder: Builder, block: Block) -> list[str]:
+    draft = builder.draft
+    lines = [f"  {dotted('', block.name)}:"]
+    for name in keys.REPOSITORY:
+        setting = draft.setting(block, name)
+        if name in keys.PASSWORDS and setting not in draft.password_settings(block):
+            continue
+        if setting:
+            lines.append(_line("    ", name, _shown(setting, block, builder), setting.origin))
+        elif name == "max_age":
+            lines.append(_line("    ", name, "1d", "default"))
+    lines += [
+        _line("    ", "restic_options", str(setting.raw), setting.origin)
+        for setting in draft.setting_list(block, "restic_options")
+    ]
+    extra = {**draft.defaults.extra_env, **block.extra_env}
+    lines += ["    extra_env:"] if extra else []
+    for name, variable in extra.items():
+        shown = (HIDDEN if isinstance(variable.raw, str) else str(variable.raw)) if variable else "null"
+        lines.append(_line("      ", name, shown, variable.origin if variable else "unset here"))
+    if not draft.password_settings(block):
+        lines += _inherited_password(builder, extra)
+    return lines
+
+
+def _inherited_password(builder: Builder, extra: Mapping[str, Setting | None]) -> list[str]:
+    """Where the password comes from when no key names it."""
+    if any(extra.get(name) for name in environments.PASSWORD):
+        return []
+    merged = environments.merge(builder.layers)
+    found = [
+        _line("    ", "password", HIDDEN, f"{name} of {merged[name].origin}")
+        for name in environments.PASSWORD
+        if name in merged
+    ]
+    return found[:1] or ["    # no password from anywhere"]
+
+
+def _shown(setting: Setting, block: Block, builder: Builder) -> str:
+    if isinstance(setting.raw, Source):
+        return str(setting.raw)
+    if setting.key.name == "push_url":
+        return _base_of(setting.raw)
+    if setting.key.secret:
+        return HIDDEN
+    value = setting.key.parse(setting.raw, Context(block.name, builder.draft.folder))
+    return location.shown(value) if isinstance(value, str) else setting.raw
+
+
+def _base_of(push_url: str) -> str:
+    """A push address without what may be a token or a password."""
+    found = re.match(r"(https?://)(?:[^/@]*@)?([^/?#]+)(/api/push/)?", push_url, re.IGNORECASE)
+    return f"{found[1]}{found[2]}{found[3] or ''}…" if found else HIDDEN
+
+
+def _line(indent: str, name: str, value: str, origin: str) -> str:
+    return f"{indent}{name}: {value}".ljust(60) + f"  # {origin}"

@@ -1,0 +1,59 @@
+"""`restic-monitor init`: a commented file to start from."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from restic_monitor.commands.common import Common, environment_layers
+from restic_monitor.config import find
+from restic_monitor.errors import UsageError
+
+STARTER = """\
+# restic-monitor: which repositories to look at, how old the newest snapshot may be, and whom to tell.
+# All keys: https://github.com/restic-monitor/restic-monitor, docs/configuration.md
+# Try it: restic-monitor config check
+
+defaults:
+  # {{ .Name }} is the repository's name below. All of restic's addresses work: /srv/…, sftp:…, rest:…, s3:…, b2:…, …
+  url: "s3:https://s3.example.com/restic-{{ .Name }}"
+
+  # For a daily backup 26h, not 24h: the period, plus the longest run, plus some slack.
+  max_age: 26h
+
+  # The address Uptime Kuma shows for a monitor of the type Push, up to the token.
+  push_url: https://uptime-kuma.example.com/api/push/
+
+  # The password of the repositories; or set RESTIC_PASSWORD in the environment, or use --environment-file.
+  password_file: /etc/restic-monitor/password
+
+  # What restic needs in its environment. A value may also be {from_file: PATH} or {from_env: VARIABLE}.
+  # extra_env:
+  #   AWS_ACCESS_KEY_ID: "your-key-id"
+  #   AWS_SECRET_ACCESS_KEY: {from_file: /etc/restic-monitor/s3-secret}
+
+repositories:
+  web-server:
+    push_token: the-token-of-its-push-monitor
+
+  # db-server:
+  #   push_token: another-token
+  #   max_age: 6h
+"""
+
+
+def init(common: Common) -> int:
+    """Write the starter, readable by its owner alone. Raises UsageError when the file is there or cannot be written."""
+    environment = find.effective(environment_layers(common))
+    path = Path(common.config) if common.config else find.default_path(environment)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
+            file.write(STARTER)
+    except FileExistsError:
+        raise UsageError(f"{path} is there already and was left as it is") from None
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from None
+    print(f"wrote {path}; edit it, then: restic-monitor config check")
+    return 0

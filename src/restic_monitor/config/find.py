@@ -1,0 +1,82 @@
+"""Where the configuration is, and the environment it is read in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from restic_monitor.config.sources import read_text
+from restic_monitor.environment import Layer, merge, parse_environment_file
+from restic_monitor.errors import UsageError
+
+SYSTEM_PATH = Path("/etc/restic-monitor/config.yaml")
+
+
+def environment_layers(process: Mapping[str, str], environment_file: str | None) -> tuple[Layer, ...]:
+    """The process environment and, on top, the environment file, if one is named. Raises UsageError."""
+    layers = [Layer("the environment", process, inherited=True)]
+    named = environment_file or process.get("RESTIC_MONITOR_ENVIRONMENT_FILE")
+    if named:
+        how = "--environment-file" if environment_file else "$RESTIC_MONITOR_ENVIRONMENT_FILE"
+        try:
+            variables = parse_environment_file(read_text(Path(named)))
+        except ValueError as error:
+            text = str(error)
+            raise UsageError(f"{how}: {text if text.startswith('cannot') else f'{named}, {text}'}") from None
+        layers.append(Layer(f"the environment file {named}", variables, inherited=True))
+    return tuple(layers)
+
+
+def effective(layers: tuple[Layer, ...]) -> dict[str, str]:
+    """What the program itself sees: the layers on top of each other, nothing left out."""
+    open_layers = [Layer(layer.origin, layer.variables) for layer in layers]
+    return {name: variable.value for name, variable in merge(open_layers).items()}
+
+
+def find(option: str | None, environment: Mapping[str, str]) -> Path:
+    """The configuration file to read: --config, $RESTIC_MONITOR_CONFIG, the user's, the system's. Raises UsageError.
+
+    A place that was named, or that holds a file, is the one: an unreadable file is no reason to look further.
+    """
+    if option:
+        return Path(option)
+    if environment.get("RESTIC_MONITOR_CONFIG"):
+        return Path(environment["RESTIC_MONITOR_CONFIG"])
+    places = [place for place in (user_path(environment), SYSTEM_PATH) if place]
+    for place in places:
+        if _is_there(place):
+            return place
+    looked = ", ".join(map(str, places))
+    message = f"no configuration found; looked at --config, $RESTIC_MONITOR_CONFIG, {looked}."
+    if Path("config.yaml").exists():
+        raise UsageError(f"{message}\n./config.yaml is never read by itself; if it is yours: --config config.yaml")
+    raise UsageError(f"{message}\nWrite a first one with: restic-monitor init")
+
+
+def user_path(environment: Mapping[str, str]) -> Path | None:
+    """$XDG_CONFIG_HOME/restic-monitor/config.yaml, with ~/.config where that is not set; None without a home."""
+    home = environment.get("XDG_CONFIG_HOME")
+    if not home:
+        folder = environment.get("HOME") or (str(Path.home()) if os.name == "nt" else "")
+        home = str(Path(folder, ".config")) if folder else ""
+    return Path(home, "restic-monitor", "config.yaml") if home else None
+
+
+def default_path(environment: Mapping[str, str]) -> Path:
+    """Where `init` writes: the system's place for root, else the user's."""
+    if environment.get("RESTIC_MONITOR_CONFIG"):
+        return Path(environment["RESTIC_MONITOR_CONFIG"])
+    root = hasattr(os, "geteuid") and os.geteuid() == 0
+    return SYSTEM_PATH if root else user_path(environment) or SYSTEM_PATH
+
+
+def _is_there(place: Path) -> bool:
+    """Also true for what cannot be looked at: reading it then says why."""
+    try:
+        place.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True

@@ -1,0 +1,128 @@
+"""Every key of the configuration, and what its text means. A new key is a line here, and its use in `build`."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from restic_monitor.quantity import parse_duration
+from restic_monitor.template import expand
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a text may need to become a value: the repository's name and the folder that relative paths start from."""
+
+    name: str
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """`parse` raises ValueError with a sentence. `secret` values are never shown."""
+
+    name: str
+    parse: Callable[[str, Context], Any]
+    secret: bool = False
+    defaults: bool = True
+    """May stand in `defaults`."""
+
+    @property
+    def literal(self) -> bool:
+        """Must stand in the file: what the file means as a whole depends on it."""
+        return self.parse in (boolean, count)
+
+
+TRUE = frozenset({"true", "yes", "on"})
+FALSE = frozenset({"false", "no", "off"})
+
+
+def text(value: str, context: Context) -> str:
+    if not value:
+        raise ValueError("is empty; write a value or remove the key")
+    return value
+
+
+def template(value: str, context: Context) -> str:
+    return text(expand(value, context.name), context)
+
+
+def path(value: str, context: Context) -> str:
+    """`~` is the home folder; a relative path starts at the configuration file's folder."""
+    expanded = Path(template(value, context)).expanduser()
+    return str(context.folder / expanded)
+
+
+def program(value: str, context: Context) -> str:
+    """A name that is looked up in PATH, or a path."""
+    return path(value, context) if "/" in value or "\\" in value or value.startswith("~") else template(value, context)
+
+
+def boolean(value: str, context: Context) -> bool:
+    if value.lower() in TRUE | FALSE:
+        return value.lower() in TRUE
+    raise ValueError(f"{value!r} is neither true nor false")
+
+
+def duration(value: str, context: Context) -> tuple[Any, str]:
+    """The duration, and the words of the file for it."""
+    return parse_duration(value), value
+
+
+def count(value: str, context: Context) -> int:
+    if value.isascii() and value.isdigit() and 1 <= int(value[:6]) <= 10_000 and len(value) <= 5:
+        return int(value)
+    raise ValueError(f"{value!r} is not a whole number from 1 to 10000")
+
+
+def option(value: str, context: Context) -> str:
+    """One of restic's extended options, key=value."""
+    name, equals, _ = value.partition("=")
+    if not equals or "." not in name or name.startswith("-"):
+        raise ValueError(f"{value!r} is not an option of restic; write key=value, for instance s3.bucket-lookup=path")
+    return value
+
+
+REPOSITORY = {
+    key.name: key
+    for key in (
+        Key("url", template),
+        Key("max_age", duration),
+        Key("push_url", template, secret=True),
+        Key("push_token", text, secret=True, defaults=False),
+        Key("password", text, secret=True),
+        Key("password_file", path),
+        Key("password_command", text),
+        Key("insecure_no_password", boolean),
+        Key("restic", program),
+        Key("cache_dir", path),
+        Key("timeout", duration),
+        Key("enabled", boolean),
+        Key("cacert", path),
+        Key("tls_client_cert", path),
+        Key("insecure_tls", boolean),
+    )
+}
+LISTS = {"restic_options": Key("restic_options", option)}
+MAPPINGS = {"extra_env": Key("extra_env", lambda value, context: value, secret=True)}
+TOP = {key.name: key for key in (Key("jobs", count), Key("connections", count), Key("timeout", duration))}
+SECTIONS = ("defaults", "repositories")
+PASSWORDS = ("password", "password_file", "password_command", "insecure_no_password")
+SOURCES = ("from_file", "from_env", "from_credential")
+
+_ALL_REPOSITORY = [*REPOSITORY, *LISTS, *MAPPINGS]
+_ALL_TOP = [*TOP, *SECTIONS]
+
+
+def unknown(key: str, *, top: bool) -> str:
+    """The sentence about a key that does not exist here."""
+    here, elsewhere = (_ALL_TOP, _ALL_REPOSITORY) if top else (_ALL_REPOSITORY, _ALL_TOP)
+    if key in elsewhere:
+        return "belongs into defaults or a repository" if top else "belongs to the top level of the file"
+    similar = difflib.get_close_matches(key.replace("-", "_").lower(), here, 1, 0.6)
+    if similar:
+        return f"unknown key; did you mean {similar[0]}?"
+    return f"unknown key; the keys are {', '.join(here)}"

@@ -1,0 +1,325 @@
+"""HTTP for everybody: one pool for each TLS setting, proxies, limits over whole answers, and the only place that retries.
+
+Nothing here puts an address into a message: addresses hold push tokens.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import itertools
+import logging
+import socket
+import ssl
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from urllib.parse import unquote, urljoin, urlsplit
+
+import urllib3
+import urllib3.connection
+import urllib3.exceptions
+
+from restic_monitor import __version__
+
+# urllib3 writes whole addresses to its log, at DEBUG and with some warnings
+logging.getLogger("urllib3").setLevel(logging.CRITICAL)
+
+BODY_LIMIT_BYTES = 64 * 1024
+_REDIRECTS = (301, 302, 303, 307, 308)
+_MAX_REDIRECTS = 3
+_TRIES = 2
+_RETRY_PAUSE_SECONDS = 1.0
+_RETRY_AFTER_LIMIT_SECONDS = 10.0
+_REFUSALS_BEFORE_GIVING_UP = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer; `body` holds at most 64 KiB of it."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class HttpError(Exception):
+    """No answer. `sent` tells whether the request may have been received: then nobody may send it again."""
+
+    def __init__(self, reason: str, *, sent: bool) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.sent = sent
+
+
+class _Alarm:
+    """Shuts a socket down when its time has passed. A time-out per read lets a dripping server hold us for ever."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, socket.socket]] = []
+        self._changed = threading.Condition()
+        self._count = itertools.count()
+        self._thread: threading.Thread | None = None
+
+    def watch(self, connected: socket.socket, deadline: float) -> None:
+        with self._changed:
+            heapq.heappush(self._heap, (deadline, next(self._count), connected))
+            if not self._thread:
+                self._thread = threading.Thread(target=self._run, name="http-alarm", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+
+    def forget(self, connected: socket.socket) -> None:
+        with self._changed:
+            self._heap = [entry for entry in self._heap if entry[2] is not connected]
+            heapq.heapify(self._heap)
+
+    def _run(self) -> None:
+        with self._changed:
+            while True:
+                wait = self._heap[0][0] - time.monotonic() if self._heap else None
+                if wait is None or wait > 0:
+                    self._changed.wait(wait)
+                    continue
+                _, _, connected = heapq.heappop(self._heap)
+                with contextlib.suppress(OSError, TypeError):  # TypeError: TLS inside TLS, through an https proxy
+                    # the plain socket's own method: that of an SSLSocket would only drop its TLS state
+                    socket.socket.shutdown(connected, socket.SHUT_RDWR)
+
+
+_alarm = _Alarm()
+_request = threading.local()
+"""`deadline` of the request that this thread makes; urllib3 offers no way to hand it through."""
+
+
+def _set_alarm(connected: socket.socket | None) -> None:
+    """From here on an answer is awaited."""
+    if connected is not None:
+        _alarm.watch(connected, _request.deadline)
+        _request.connected = connected
+
+
+class _HttpConnection(urllib3.connection.HTTPConnection):
+    def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]
+        _set_alarm(self.sock)
+        return super().getresponse()
+
+
+class _HttpsConnection(urllib3.connection.HTTPSConnection):
+    def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]
+        _set_alarm(self.sock)
+        return super().getresponse()
+
+
+class _HttpPool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _HttpConnection
+
+
+class _HttpsPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _HttpsConnection
+
+
+@dataclass(slots=True)
+class Http:
+    """Shared by all receivers of a run. `environment` holds the proxy variables; `connections` is how many stay open."""
+
+    environment: Mapping[str, str]
+    connections: int = 64
+    _pools: dict[tuple[str | None, str | None], urllib3.PoolManager] = field(default_factory=dict)
+    _refusals: dict[str, int] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def get(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        cacert: str | None = None,
+        connect_seconds: float = 10.0,
+        answer_seconds: float = 90.0,
+    ) -> Answer:
+        """GET, redirects on the same host followed. Sent once more only where the first cannot have counted: nobody was
+        reached, or the answer was 429 or 503. A host that refused twice is not tried again by anybody.
+
+        `connect_seconds` is for connecting, `answer_seconds` for the whole answer. Raises HttpError.
+        """
+        for attempt in range(1, _TRIES + 1):
+            last = attempt == _TRIES
+            try:
+                answer = self._follow(url, headers or {}, cacert, connect_seconds, answer_seconds)
+            except HttpError as error:
+                if error.sent or last or self._given_up(url):
+                    raise
+                time.sleep(_RETRY_PAUSE_SECONDS)
+                continue
+            if answer.status not in (429, 503) or last:
+                return answer
+            time.sleep(_retry_after(answer))
+        raise AssertionError("unreachable")
+
+    def _follow(
+        self, url: str, headers: Mapping[str, str], cacert: str | None, connect_seconds: float, answer_seconds: float
+    ) -> Answer:
+        deadline = time.monotonic() + connect_seconds + answer_seconds
+        for _ in range(_MAX_REDIRECTS + 1):
+            answer = self._once(url, headers, cacert, connect_seconds, deadline)
+            if answer.status not in _REDIRECTS or not answer.headers.get("location"):
+                return answer
+            url = _redirected(url, answer.headers["location"])
+        raise HttpError("redirected in a circle", sent=True)
+
+    def _once(
+        self, url: str, headers: Mapping[str, str], cacert: str | None, connect_seconds: float, deadline: float
+    ) -> Answer:
+        if self._given_up(url):
+            raise HttpError(f"{_host(url)} refused before in this run and was not tried again", sent=False)
+        _request.deadline, _request.connected = deadline, None
+        try:
+            return self._exchange(url, headers, cacert, connect_seconds, deadline)
+        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            problem = _explain(error, _host(url), expired=time.monotonic() >= deadline)
+        finally:
+            if _request.connected is not None:
+                _alarm.forget(_request.connected)
+        if not problem.sent:
+            with self._lock:
+                self._refusals[_host(url)] = self._refusals.get(_host(url), 0) + 1
+        raise problem  # not `from`: urllib3's text has the whole address in it
+
+    def _exchange(
+        self, url: str, headers: Mapping[str, str], cacert: str | None, connect_seconds: float, deadline: float
+    ) -> Answer:
+        remaining = max(0.1, deadline - time.monotonic())
+        response = self._pool(url, cacert).request(
+            "GET",
+            url,
+            headers={"User-Agent": f"restic-monitor/{__version__}", **headers},
+            retries=False,
+            redirect=False,
+            preload_content=False,
+            timeout=urllib3.Timeout(connect=min(connect_seconds, remaining), read=remaining),
+        )
+        try:
+            body = response.read(BODY_LIMIT_BYTES, decode_content=True)
+            if response.read(1):
+                response.close()
+        finally:
+            response.release_conn()
+        return Answer(response.status, {name.lower(): value for name, value in response.headers.items()}, body)
+
+    def _given_up(self, url: str) -> bool:
+        with self._lock:
+            return self._refusals.get(_host(url), 0) >= _REFUSALS_BEFORE_GIVING_UP
+
+    def _pool(self, url: str, cacert: str | None) -> urllib3.PoolManager:
+        key = (cacert, self._proxy(url))
+        with self._lock:
+            if key not in self._pools:
+                self._pools[key] = self._make_pool(*key)
+            return self._pools[key]
+
+    def _make_pool(self, cacert: str | None, proxy: str | None) -> urllib3.PoolManager:
+        context = ssl.create_default_context(cafile=self.environment.get("SSL_CERT_FILE"))
+        if cacert:  # trusted besides the system's authorities
+            context.load_verify_locations(cafile=cacert)
+        options = {"num_pools": self.connections, "maxsize": self.connections, "ssl_context": context}
+        pool = _proxied(proxy, options) if proxy else urllib3.PoolManager(**options)  # type: ignore[arg-type]
+        pool.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
+        return pool
+
+    def _proxy(self, url: str) -> str | None:
+        """As curl and restic do it: http_proxy, https_proxy, all_proxy, no_proxy, in small letters or capitals."""
+        parts = urlsplit(url)
+        named = {
+            name.lower().removesuffix("_proxy"): value
+            for name, value in sorted(self.environment.items())
+            if name.lower().endswith("_proxy") and value
+        }
+        proxy = named.get(parts.scheme) or named.get("all")
+        bypass = urllib.request.proxy_bypass_environment  # type: ignore[attr-defined]
+        if not proxy or bypass(parts.netloc.rpartition("@")[2], named):
+            return None
+        return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _proxied(proxy: str, options: Mapping[str, object]) -> urllib3.ProxyManager:
+    parts = urlsplit(proxy)
+    if parts.scheme not in ("http", "https"):
+        raise HttpError(f"a proxy of the kind {parts.scheme}:// is not supported; use http:// or https://", sent=False)
+    headers = {}
+    if parts.username is not None:
+        headers = urllib3.make_headers(proxy_basic_auth=unquote(parts.netloc.rpartition("@")[0]))
+    plain = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    return urllib3.ProxyManager(plain, proxy_headers=headers, **options)  # type: ignore[arg-type]
+
+
+def _redirected(url: str, location: str) -> str:
+    """Where a redirect leads: the same host, and never from https back to http. Raises HttpError."""
+    target = urljoin(url, location)
+    here, there = urlsplit(url), urlsplit(target)
+    if there.hostname != here.hostname:
+        raise HttpError(f"{_host(url)} redirects to another host ({one_host(there.hostname)})", sent=True)
+    if there.scheme not in ("http", "https") or (here.scheme == "https" and there.scheme == "http"):
+        raise HttpError(f"{_host(url)} redirects from https to {there.scheme}", sent=True)
+    return target
+
+
+def one_host(name: str | None) -> str:
+    """A host name of a foreign answer, fit to be shown."""
+    return "".join(character for character in (name or "?") if character.isalnum() or character in ".-:[]")[:60]
+
+
+def _retry_after(answer: Answer) -> float:
+    """Seconds to wait: what the server asks for, ten at most."""
+    try:
+        return min(max(0.0, float(answer.headers.get("retry-after", ""))), _RETRY_AFTER_LIMIT_SECONDS)
+    except ValueError:
+        return _RETRY_PAUSE_SECONDS
+
+
+def _host(url: str) -> str:
+    """host or host:port, no credentials."""
+    return urlsplit(url).netloc.rpartition("@")[2].lower()
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen: BaseException | None = error
+    while seen is not None:
+        yield seen
+        reason = getattr(seen, "reason", None)
+        original = getattr(seen, "original_error", None)
+        inner = [original, reason, *(argument for argument in seen.args), seen.__cause__, seen.__context__]
+        seen = next((each for each in inner if isinstance(each, BaseException) and each is not seen), None)
+
+
+def _explain(error: Exception, host: str, *, expired: bool) -> HttpError:  # noqa: PLR0911 - a table
+    """What happened, in words of our own: the text of the libraries holds whole addresses."""
+    causes = list(_chain(error))
+
+    def among(*kinds: type[BaseException]) -> BaseException | None:
+        return next((cause for cause in causes if isinstance(cause, kinds)), None)
+
+    if certificate := among(ssl.SSLCertVerificationError):
+        why = getattr(certificate, "verify_message", "") or "not trusted"
+        return HttpError(f"the certificate of {host} was not accepted: {why}; cacert names another authority", sent=False)
+    if among(ssl.SSLError) and not among(urllib3.exceptions.ProtocolError):
+        return HttpError(f"no TLS connection to {host}", sent=False)
+    if among(urllib3.exceptions.NameResolutionError, socket.gaierror):
+        return HttpError(f"the name {host} does not resolve", sent=False)
+    if among(urllib3.exceptions.ConnectTimeoutError):
+        return HttpError(f"connecting to {host} timed out", sent=False)
+    if among(urllib3.exceptions.ProxyError):
+        return HttpError(f"the proxy does not connect to {host}", sent=False)
+    if among(ConnectionRefusedError):
+        return HttpError(f"{host} refused the connection", sent=False)
+    if among(urllib3.exceptions.NewConnectionError):
+        return HttpError(f"no connection to {host}", sent=False)
+    if among(urllib3.exceptions.LocationValueError, ssl.SSLError) and not among(urllib3.exceptions.ProtocolError):
+        return HttpError(f"the address on {host} is not valid", sent=False)
+    if expired or among(urllib3.exceptions.ReadTimeoutError, TimeoutError):
+        return HttpError(f"{host} did not answer in time", sent=True)
+    if isinstance(error, OSError) and among(FileNotFoundError, PermissionError):
+        return HttpError("the file of cacert or SSL_CERT_FILE cannot be read", sent=False)
+    return HttpError(f"{host} closed the connection before it answered", sent=True)

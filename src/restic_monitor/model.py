@@ -1,0 +1,202 @@
+"""The words of the program: what is seen, what is decided, who is told. No I/O, and no imports from us.
+
+Durations are `timedelta`, moments are aware `datetime`.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+
+class Status(enum.IntEnum):
+    """What is known of one watch; the larger, the worse, so that `max` is the worst."""
+
+    UP = 0
+    WARN = 1
+    UNKNOWN = 2
+    DOWN = 3
+
+    @property
+    def failing(self) -> bool:
+        """Somebody has to look: DOWN, or UNKNOWN because nobody could."""
+        return self >= Status.UNKNOWN
+
+
+class Code(enum.StrEnum):
+    """The first word of every message, and the stable `code` of the JSON. The words are those operators see in Kuma."""
+
+    OK = "ok"
+    WARN = "warn"
+    STALE = "stale"
+    MISSING = "missing"
+    ERROR = "error"
+    UNREACHABLE = "unreachable"
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One restic snapshot. `time` is the start of its backup; `host` is "" and `paths`, `tags` are () where it has none."""
+
+    id: str
+    time: datetime
+    host: str = ""
+    paths: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What one look at a repository saw. A field that nobody filled is None, which is not the same as empty."""
+
+    source: str
+    snapshots: tuple[Snapshot, ...] | None = None
+    unreadable: tuple[str, ...] | None = None
+    """Names (or their beginnings) of snapshot files that are there and cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one check decided. `message` has no state word of its own: `Result` puts the code in front."""
+
+    check: str
+    status: Status
+    code: Code
+    message: str
+    newest: Snapshot | None = None
+    age: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """How telling one receiver ended. `message` says why it did not work and never shows a token."""
+
+    accepted: bool
+    message: str = ""
+
+
+MESSAGE_LIMIT = 200
+"""Characters. SMS and some chat services lose longer notifications; Uptime Kuma puts its monitor's name in front."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What one look means for one watch. Status, code and message come from the verdicts, so that they cannot disagree."""
+
+    watch: Watch
+    verdicts: tuple[Verdict, ...]
+    source: str
+    took: timedelta
+    snapshots: int | None = None
+    deliveries: tuple[Delivery, ...] | None = None
+    """One per receiver; None as long as nobody was told."""
+
+    @property
+    def worst(self) -> Verdict:
+        """The verdict that decides; among equals the first."""
+        return max(self.verdicts, key=lambda verdict: verdict.status)
+
+    @property
+    def status(self) -> Status:
+        return self.worst.status
+
+    @property
+    def code(self) -> Code:
+        return self.worst.code
+
+    @property
+    def message(self) -> str:
+        """State word, the worst verdict, then what else is not well; one line of at most 200 characters."""
+        worst = self.worst
+        others = [verdict.message for verdict in self.verdicts if verdict is not worst and verdict.status > Status.UP]
+        text = f"{self.code.upper()} {'; '.join([worst.message, *others])}"
+        return shorten(one_line(text), MESSAGE_LIMIT)
+
+    @property
+    def newest(self) -> Snapshot | None:
+        return next((verdict.newest for verdict in self.verdicts if verdict.newest), None)
+
+    @property
+    def age(self) -> timedelta | None:
+        return next((verdict.age for verdict in self.verdicts if verdict.age is not None), None)
+
+    @property
+    def told(self) -> bool:
+        """Every receiver took it; also when there is none."""
+        return all(delivery.accepted for delivery in self.deliveries or ())
+
+
+class ProbeError(Exception):
+    """A look that saw nothing. `code` is ERROR (somebody must change something) or UNREACHABLE (it may heal by itself)."""
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+class Probe(Protocol):
+    """A way to look at one repository."""
+
+    @property
+    def source(self) -> str:
+        """What the results call this way of looking: `restic`."""
+
+    def observe(self, deadline: float) -> Observation:
+        """Look once. `deadline` is on `time.monotonic`'s scale. Raises ProbeError and nothing else."""
+
+
+class Check(Protocol):
+    """A question about what was seen. Pure."""
+
+    def judge(self, seen: Observation, now: datetime) -> Verdict:
+        """Decide. A field of the observation that is None makes UNKNOWN."""
+
+
+class Receiver(Protocol):
+    """Somebody who is told about results."""
+
+    def send(self, result: Result) -> Delivery:
+        """Tell. Raises nothing; what went wrong is in the Delivery."""
+
+    def preview(self, result: Result) -> str:
+        """What `send` would say, without the address."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """One line of the report: what is asked about a repository, and who is told."""
+
+    name: str
+    checks: tuple[Check, ...]
+    receivers: tuple[Receiver, ...] = ()
+    max_age: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """One repository to look at: ready-made parts, nothing left to configure."""
+
+    name: str
+    probe: Probe
+    watches: tuple[Watch, ...]
+    timeout: timedelta
+
+
+def one_line(text: str) -> str:
+    """`text` fit for one line anywhere: no control characters (host names come from the repository, and a terminal obeys
+    them), and no `& < >`, which chat services read as markup. Source: Uptime Kuma's notification providers."""
+    calm = "".join(character if character.isprintable() else " " for character in text)
+    return " ".join(calm.translate({ord("&"): "+", ord("<"): "(", ord(">"): ")"}).split())
+
+
+def shorten(text: str, limit: int) -> str:
+    """At most `limit` characters, the cut shown."""
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def unknown(code: Code, message: str) -> Verdict:
+    """The verdict of a look that saw nothing."""
+    return Verdict("probe", Status.UNKNOWN, code, message)

@@ -1,0 +1,56 @@
+"""What all outputs say about a finished run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from restic_monitor.model import Result, Status
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A run that is over. `results` in configuration order; `unfinished` names what an interruption left out; `telling` is
+    False when nobody was to be told (`--no-push`)."""
+
+    started: datetime
+    results: tuple[Result, ...]
+    unfinished: tuple[str, ...] = ()
+    telling: bool = True
+    only_failing: bool = False
+
+    @property
+    def shown(self) -> tuple[Result, ...]:
+        """With `only_failing`, what needs somebody's attention: not UP, or not told."""
+        return tuple(r for r in self.results if not self.only_failing or r.status > Status.UP or not r.told)
+
+    def count(self, status: Status) -> int:
+        return sum(1 for result in self.results if result.status is status)
+
+    @property
+    def failed_pushes(self) -> int:
+        return sum(1 for result in self.results if not result.told)
+
+    def push(self, result: Result) -> str:
+        """accepted, failed, or off: no push address, `--no-push`, or interrupted before."""
+        if not self.telling or not result.deliveries:
+            return "off"
+        return "accepted" if result.told else "failed"
+
+    def push_message(self, result: Result) -> str:
+        """Why a push failed."""
+        return "; ".join(delivery.message for delivery in result.deliveries or () if delivery.message)
+
+
+_WORDS = ((Status.DOWN, "down"), (Status.UNKNOWN, "unknown"), (Status.WARN, "warn"), (Status.UP, "up"))
+
+
+def counted(report: Report) -> str:
+    """ "3 repositories: 1 down, 2 up"."""
+    total = len(report.results)
+    what = "1 repository" if total == 1 else f"{total} repositories"
+    counts = Counter(result.status for result in report.results)
+    parts: Sequence[str] = [f"{counts[status]} {word}" for status, word in _WORDS if counts[status]]
+    return f"{what}: {', '.join(parts)}" if parts else what

@@ -1,0 +1,87 @@
+"""The live table on a terminal: results as they come, a progress bar, colours. The only module that imports rich."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TextIO
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from restic_monitor.model import Result, Status, one_line
+from restic_monitor.monitor import Event, Looking
+from restic_monitor.outputs.report import Report
+from restic_monitor.outputs.text import push_note, summary
+
+_STYLES = {Status.UP: "green", Status.WARN: "yellow", Status.UNKNOWN: "magenta", Status.DOWN: "bold red"}
+
+
+def console(stream: TextIO, environment: Mapping[str, str]) -> Console:
+    """On `stream`; without colours when NO_COLOR is set (https://no-color.org)."""
+    return Console(file=stream, no_color=bool(environment.get("NO_COLOR")), highlight=False, soft_wrap=False)
+
+
+def table(report: Report) -> RenderableType:
+    """The finished table and the line that counts."""
+    lines = _grid()
+    for result in report.shown:
+        _row(lines, result, push_note(report, result))
+    parts: list[RenderableType] = [lines] if report.shown else []
+    if report.unfinished:
+        parts.append(Text(f"interrupted; not looked at: {', '.join(map(one_line, report.unfinished))}", style="yellow"))
+    if not report.only_failing:
+        parts.append(Text(summary(report), style="bold"))
+    return Group(*parts)
+
+
+class Watching:
+    """Shows a run while it goes on; what it showed is gone afterwards, and the finished table takes its place."""
+
+    def __init__(self, screen: Console, names: Sequence[str]) -> None:
+        self._screen = screen
+        self._names = names
+        self._results: dict[str, Result] = {}
+        self._looking: dict[str, float] = {}
+        self._bar = Progress(
+            TextColumn("looking"), BarColumn(bar_width=None), MofNCompleteColumn(), TimeElapsedColumn(), console=screen
+        )
+        self._task = self._bar.add_task("", total=len(names))
+
+    def follow(self, events: Iterable[Event]) -> Iterator[Event]:
+        with Live(get_renderable=self._render, console=self._screen, transient=True, refresh_per_second=8):
+            for event in events:
+                if isinstance(event, Looking):
+                    self._looking[event.name] = time.monotonic()
+                else:
+                    self._looking.pop(event.watch.name, None)
+                    self._results[event.watch.name] = event
+                    self._bar.update(self._task, completed=len(self._results))
+                yield event
+
+    def _render(self) -> RenderableType:
+        """The newest results, as many as there is room for, then what is being looked at, then the bar."""
+        lines = _grid()
+        room = max(1, self._screen.size.height - len(self._looking) - 2)
+        for result in list(self._results.values())[-room:]:
+            _row(lines, result, "  …" if result.deliveries is None else "" if result.told else "  [PUSH FAILED]")
+        for name, since in list(self._looking.items()):
+            lines.add_row(Text("…", style="dim"), Text(one_line(name)), Text(f"{time.monotonic() - since:.0f}s", style="dim"))
+        return Group(lines, self._bar)
+
+
+def _grid() -> Table:
+    lines = Table.grid(padding=(0, 2))
+    lines.add_column(no_wrap=True)
+    lines.add_column(overflow="fold")
+    lines.add_column(overflow="fold")
+    return lines
+
+
+def _row(lines: Table, result: Result, note: str) -> None:
+    message = Text(result.message)
+    message.append(note, style="bold red" if "FAILED" in note else "dim")
+    lines.add_row(Text(result.status.name, style=_STYLES[result.status]), Text(one_line(result.watch.name)), message)

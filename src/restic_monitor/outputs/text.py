@@ -1,0 +1,55 @@
+"""A table for people, without a terminal's help: for pipes, mail and logs."""
+
+from __future__ import annotations
+
+import unicodedata
+
+from restic_monitor.model import Result, one_line
+from restic_monitor.outputs.report import Report, counted
+
+
+def render(report: Report) -> str:
+    rows = [row(report, result) for result in report.shown]
+    widths = [max((width(line[column]) for line in rows), default=0) for column in (0, 1)]
+    lines = [f"{_pad(status, widths[0])}  {_pad(name, widths[1])}  {text}" for status, name, text in rows]
+    if report.unfinished:
+        lines.append(f"interrupted; not looked at: {', '.join(report.unfinished)}")
+    if not report.only_failing:
+        lines.append(summary(report))
+    return "".join(f"{line.rstrip()}\n" for line in lines)
+
+
+def row(report: Report, result: Result) -> tuple[str, str, str]:
+    """Status, name, and the message with what became of the push."""
+    return result.status.name, one_line(result.watch.name), result.message + push_note(report, result)
+
+
+def push_note(report: Report, result: Result) -> str:
+    """Said only where it is not what everybody expects."""
+    if not result.watch.receivers:
+        return "  [no push address]"
+    if result.deliveries is None:
+        return "  [not pushed]"
+    if not report.telling:
+        return f"  [{report.push_message(result)}]"
+    return "" if result.told else f"  [PUSH FAILED: {report.push_message(result)}]"
+
+
+def summary(report: Report) -> str:
+    """ "3 repositories: 1 down, 2 up; 3 pushed"."""
+    accepted = sum(1 for result in report.results if report.push(result) == "accepted")
+    parts = [counted(report)]
+    if not report.telling:
+        parts.append("nothing pushed (--no-push)")
+    elif accepted or report.failed_pushes:
+        parts.append(f"{accepted} pushed" + (f", {report.failed_pushes} NOT pushed" if report.failed_pushes else ""))
+    return "; ".join(parts)
+
+
+def width(text: str) -> int:
+    """Columns on a terminal: Chinese and Japanese characters take two, combining ones none."""
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def _pad(text: str, columns: int) -> str:
+    return text + " " * (columns - width(text))

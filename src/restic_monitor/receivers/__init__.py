@@ -1,0 +1,1 @@
+"""Somebody who is told: one module each."""
