@@ -91,9 +91,7 @@ class LoopbackServer(ThreadingMixIn, TCPServer):
     daemon_threads = False  # False is what makes server_close wait for them
     request_queue_size = 128
 
-    def __init__(
-        self, handler: type[BaseHTTPRequestHandler], port: int = 0, tls: tuple[Path, Path] | None = None
-    ) -> None:
+    def __init__(self, handler: type[BaseHTTPRequestHandler], port: int = 0, tls: tuple[Path, Path] | None = None) -> None:
         super().__init__(("127.0.0.1", port), handler)
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if tls else None
         if self._tls and tls:
@@ -174,9 +172,7 @@ class Kuma:
     before it stores the beat and answers, so the beat comes after the delay, whether or not the client still waits.
     """
 
-    def __init__(
-        self, major: Literal[1, 2] = 2, tokens: Iterable[str] = (), tls: tuple[Path, Path] | None = None
-    ) -> None:
+    def __init__(self, major: Literal[1, 2] = 2, tokens: Iterable[str] = (), tls: tuple[Path, Path] | None = None) -> None:
         """`tls` is a certificate file and its key file (PEM)."""
         self.major = major
         self.tokens = set(tokens)

@@ -67,9 +67,7 @@ class Proxy:
         with self._lock:
             self._seen.clear()
 
-    def forward(
-        self, method: str, path: str, headers: Iterable[tuple[str, str]], body: bytes
-    ) -> tuple[HTTPResponse, bytes]:
+    def forward(self, method: str, path: str, headers: Iterable[tuple[str, str]], body: bytes) -> tuple[HTTPResponse, bytes]:
         connection = HTTPConnection(self._target, timeout=60)
         try:
             connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)

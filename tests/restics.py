@@ -38,9 +38,7 @@ def programs() -> Mapping[str, Path]:
     named = os.environ.get("RESTIC_MONITOR_TEST_RESTIC", "").split(os.pathsep)
     tools = sorted(CHECKOUT.glob(".tools/*/usr/bin"))
     restics = _by_version([*map(Path, filter(None, named)), *(tool / "restic" for tool in tools), *_on_path("restic")])
-    servers = _by_version(
-        [tool / "restic-rest-server" for tool in tools] + _on_path("rest-server", "restic-rest-server")
-    )
+    servers = _by_version([tool / "restic-rest-server" for tool in tools] + _on_path("rest-server", "restic-rest-server"))
     rclones = [Path(sys.executable).with_name("rclone"), *_on_path("rclone")]
     found = {f"restic-{major}.{minor}": path for (major, minor), path in restics.items()}
     found |= {name: of[max(of)] for name, of in {"restic": restics, "rest-server": servers}.items() if of}

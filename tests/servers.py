@@ -76,9 +76,7 @@ def s3_server(folder: Path) -> Iterator[S3]:
 
 
 @contextmanager
-def rest_server(
-    folder: Path, program: Path | None = None, user: str | None = None, password: str = ""
-) -> Iterator[Rest]:
+def rest_server(folder: Path, program: Path | None = None, user: str | None = None, password: str = "") -> Iterator[Rest]:
     """Without a user, everyone may do everything. Without a program, the newest rest-server there is."""
     command = [str(program or require("rest-server")), "--path", str(folder), "--listen", "127.0.0.1:0"]
     with tempfile.TemporaryDirectory(prefix="restic-monitor-test-") as private:

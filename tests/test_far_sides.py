@@ -83,9 +83,7 @@ def test_the_query_is_read_as_by_express(both: Kuma, query: str, status: str, ms
     assert [(beat.status, beat.msg, beat.ping) for beat in both.beats] == [(status, msg, ping)]
 
 
-@pytest.mark.parametrize(
-    "target", ["//api/push/T", "/api/push/T/", "/kuma/api/push/T", "/api/push//T", "/api/push/", "/"]
-)
+@pytest.mark.parametrize("target", ["//api/push/T", "/api/push/T/", "/kuma/api/push/T", "/api/push//T", "/api/push/", "/"])
 def test_a_wrong_path_is_answered_by_the_web_app_with_200(both: Kuma, target: str) -> None:
     reply = ask(both, target + "?status=up")
     assert (reply.status, reply.content_type) == (200, "text/html; charset=utf-8")

@@ -265,6 +265,7 @@ _WRAPPING = (
     re.compile(r"^Fatal: "),
     re.compile(r"^(repository does not exist: )?unable to open (config file|repository at \S+): "),
     re.compile(r"\n?Is there a repository at the following location\?.*", re.DOTALL),
+    re.compile(r"\n[a-z0-9]+:\S+$"),  # the repository's URL, which some print without that question
     re.compile(r"^(Stat|client\.\w+|Load|List|s3\.\w+): "),
     re.compile(r"(Get|Head|Post|Put) \"[^\"]*\": "),
 )
