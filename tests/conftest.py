@@ -6,7 +6,6 @@ Repositories are made by a function, `restics.make_repository(path, version, [Ba
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from kuma import Kuma
-from restics import VERSIONS, require
+from restics import require, versions
 from servers import S3, Rest, rest_server, s3_server
 
 KEPT = frozenset({"PATH", "TMPDIR", "LANG", "RESTIC_MONITOR_TEST_RESTIC", "RESTIC_MONITOR_REQUIRE", "CI"})
@@ -121,8 +120,7 @@ class Certificate:
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
     """Fit for VERIFY_X509_STRICT too, which Python 3.13 asks for by default: it wants keyUsage in an authority."""
-    if not shutil.which("openssl"):
-        pytest.skip("openssl is not here: apt-get install openssl")
+    require("openssl")
     folder = tmp_path_factory.mktemp("tls")
     made = Certificate(folder / "cert.pem", folder / "key.pem")
     command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost"
@@ -131,7 +129,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
     return made
 
 
-@pytest.fixture(scope="session", params=VERSIONS)
+@pytest.fixture(scope="session", params=versions())
 def restic_version(request: pytest.FixtureRequest) -> str:
     """The test runs once with each restic; where one is missing, it is skipped (see restics.require)."""
     version = str(request.param)

@@ -49,11 +49,21 @@ def require(name: str) -> Path:
     """The program, or the test is skipped; it fails when RESTIC_MONITOR_REQUIRE (names with commas) names it."""
     if name in programs():
         return programs()[name]
-    reason = f"{name} is not here: run {'script/setup' if name == 'rclone' else 'script/get-restic --all'}"
+    if found := shutil.which(name):  # of the system: openssl, zsh, ...
+        return Path(found)
+    ours = {"rclone": "run script/setup"} | dict.fromkeys(("restic", "rest-server"), "run script/get-restic --all")
+    reason = f"{name} is not here: {ours.get(name.partition('-0')[0], f'install {name}')}"
     required = os.environ.get("RESTIC_MONITOR_REQUIRE", "").split(",")
     if name in required:
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
+
+
+def versions() -> tuple[str, ...]:
+    """Those that every test of restic itself runs with: VERSIONS, and what RESTIC_MONITOR_TEST_RESTIC adds."""
+    named = filter(Path.exists, map(Path, filter(None, os.environ.get("RESTIC_MONITOR_TEST_RESTIC", "").split(os.pathsep))))
+    added = (f"{major}.{minor}" for major, minor in _by_version(named))
+    return tuple(dict.fromkeys((*VERSIONS, *added)))
 
 
 def _on_path(*names: str) -> list[Path]:
