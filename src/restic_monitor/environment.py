@@ -107,14 +107,15 @@ def lost_halves(layers: Sequence[Layer], merged: Mapping[str, Variable]) -> list
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ESCAPABLE = '"\\`$'
+_BLANK = " \t\n"
 
 
 def parse_environment_file(text: str) -> dict[str, str]:
     """Read systemd's EnvironmentFile grammar: comments by # and ;, quotes, backslash continuation, no expansion.
 
     Source: systemd.exec(5) "EnvironmentFile=" and parse_env_file_internal in systemd's src/basic/env-file.c (254 and later:
-    a backslash at the end of a comment continues nothing). Stricter in one way: what systemd skips with a warning (no "=",
-    a name with a blank) is an error. Raises ValueError("line N: …"), which never quotes a value.
+    a backslash at the end of a comment continues nothing). Stricter in one way: what systemd skips or mends (no "=", a name
+    with a blank, a quote without end) is an error. Raises ValueError("line N: …"), which never quotes a value.
     """
     if "\0" in text:
         raise ValueError("it holds a NUL character; it must be a text file")
@@ -132,7 +133,7 @@ class _EnvironmentFile:
         variables: dict[str, str] = {}
         while self.position < len(self.text):
             character = self.text[self.position]
-            if character.isspace():
+            if character in _BLANK:
                 self.position += 1
             elif character in "#;":
                 self._until("\n")
@@ -156,7 +157,7 @@ class _EnvironmentFile:
         equals = self.text.find("=", self.position, end if end >= 0 else len(self.text))
         if equals < 0:
             raise ValueError(f"line {line}: no '='; write NAME=value, or # before a comment")
-        name = self.text[self.position : equals].rstrip()
+        name = self.text[self.position : equals].rstrip(_BLANK)
         self.position = equals + 1
         if not _NAME.fullmatch(name):
             hint = "leave out 'export'" if name.startswith("export ") else "letters, digits and _ only"
@@ -175,7 +176,7 @@ class _EnvironmentFile:
                 value += self._quoted("'")
             elif character == '"':
                 value += self._quoted('"')
-            elif not character.isspace():
+            elif character not in _BLANK:
                 self.position -= 1
                 return value + self._plain()
         return value
@@ -217,6 +218,6 @@ class _EnvironmentFile:
                 keep = len(value)
             else:
                 value += character
-                if not character.isspace():
+                if character not in _BLANK:
                     keep = len(value)
         return value[:keep]

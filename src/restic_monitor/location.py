@@ -27,7 +27,7 @@ def shown(url: str) -> str:
     return redact_urls(url)
 
 
-_PASSWORD = re.compile(r"://[^\s/?#:@]*:([^\s/?#]*)@")
+_PASSWORD = re.compile(r"://[^\s/?#:@]*:(?!\d*[/?#])(\S*)@")
 
 
 def passwords(url: str) -> tuple[str, ...]:

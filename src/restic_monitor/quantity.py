@@ -9,6 +9,7 @@ from decimal import Decimal
 _UNITS = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
 _PART = re.compile(r"(\d+(?:\.\d+)?|\.\d+)([a-zA-Zµ]*)", re.ASCII)
 _LONGEST = timedelta(days=36_500)
+_LENGTH_LIMIT = 100
 _EXAMPLE = "write it like 1d, 6h, 90m, 2w or 1d12h"
 
 
@@ -17,6 +18,8 @@ def parse_duration(text: str) -> timedelta:
 
     Raises ValueError with a sentence for the user: no unit, a sign, an unknown unit, zero, over 100 years.
     """
+    if len(text) > _LENGTH_LIMIT:
+        raise ValueError(f"this is not a duration; {_EXAMPLE}")
     total = Decimal(0)
     seen: set[str] = set()
     position = 0
@@ -40,10 +43,13 @@ def parse_duration(text: str) -> timedelta:
 
 def _check_unit(text: str, number: str, unit: str, seen: set[str]) -> None:
     if not unit:
-        raise ValueError(f"{text!r} has no unit; {_EXAMPLE}, for instance {number}h or {number}d")
+        hint = f", for instance {number}h or {number}d" if number.strip("0.") else ""
+        raise ValueError(f"{text!r} has no unit; {_EXAMPLE}{hint}")
     if unit not in _UNITS:
         lower = unit.lower()
-        hint = f"did you mean {number}{lower}?" if lower in _UNITS else "the units are w, d, h, m (minutes) and s"
+        hint = "the units are w, d, h, m (minutes) and s"
+        if lower in _UNITS and unit != "M":  # which may be months
+            hint = f"did you mean {number}{lower}?"
         raise ValueError(f"{text!r}: {unit!r} is not a unit of time; {hint}")
     if unit in seen:
         raise ValueError(f"{text!r} names {unit!r} twice; {_EXAMPLE}")

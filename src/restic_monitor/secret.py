@@ -60,7 +60,8 @@ def _without(text: str, value: str) -> str:
     return re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", "***", text)
 
 
-_USERINFO = re.compile(r"(?P<scheme>[a-z0-9+.]+://)(?P<user>[^\s/?#:@]*):(?P<password>[^\s/?#]*)@", re.IGNORECASE)
+# also one with / ? # in it, which is not a valid URL and still a secret; "host:9000/path@x" has a port and no password
+_USERINFO = re.compile(r"(?P<scheme>[a-z0-9+.-]+://)(?P<user>[^\s/?#:@]*):(?!\d*[/?#])(?P<password>\S*)@", re.IGNORECASE)
 
 
 def redact_urls(text: str) -> str:

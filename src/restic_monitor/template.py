@@ -10,6 +10,7 @@ import re
 SUPPORTED = 'only {{ .Name }} and {{ "{{" }} are supported'
 _ACTION = re.compile(r"\{\{(?P<left>-\s)?(?P<body>.*?)(?P<right>\s-)?\}\}", re.DOTALL)
 _TRIM = " \t\r\n"
+_FIELD = re.compile(r"\.[A-Za-z]\w{0,30}")
 
 
 def expand(text: str, name: str) -> str:
@@ -34,7 +35,7 @@ _QUOTED_BRACES = re.compile(r"\{\{(?P<left>-\s)?(?P<body>\s*\"(?:\{\{|\}\})\"\s*
 def _action_at(text: str, start: int) -> re.Match[str]:
     action = _QUOTED_BRACES.match(text, start) or _ACTION.match(text, start)
     if not action:
-        raise ValueError(f"the template {text[start:]!r} has no end; write {{{{ .Name }}}}")
+        raise ValueError(f"a {{{{ has no }}}} behind it; {SUPPORTED}")
     return action
 
 
@@ -43,4 +44,6 @@ def _value(body: str, name: str) -> str:
         return name
     if body in ('"{{"', '"}}"'):
         return body.strip('"')
-    raise ValueError(f"{{{{ {body} }}}} is not supported; {SUPPORTED}")
+    # only what is surely a field is quoted: braces may stand in the password of an address
+    what = f"{{{{ {body} }}}} is not supported" if _FIELD.fullmatch(body) else "this template is not supported"
+    raise ValueError(f"{what}; {SUPPORTED}")

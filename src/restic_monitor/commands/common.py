@@ -12,6 +12,7 @@ from typing import TextIO
 from restic_monitor.config import draft, find
 from restic_monitor.config.build import Builder
 from restic_monitor.environment import Layer
+from restic_monitor.errors import UsageError
 
 log = logging.getLogger("restic_monitor")
 _PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
@@ -71,9 +72,12 @@ def environment_layers(common: Common) -> tuple[Layer, ...]:
 def load(common: Common) -> Builder:
     """Find and read the configuration. Raises UsageError; mistakes in the file are in `builder.draft.problems`."""
     layers = environment_layers(common)
-    file = find.find(common.config, find.effective(layers))
+    file, named = find.find(common.config, find.effective(layers))
     log.info("configuration: %s", file)
-    builder = Builder(draft.read(file), layers)
+    try:
+        builder = Builder(draft.read(file), layers)
+    except UsageError as error:
+        raise UsageError(f"{named}: {error}" if named else str(error)) from None
     if builder.draft.literal_secrets:
         _warn_if_readable(str(file), "it holds secrets")
     return builder

@@ -13,13 +13,13 @@ from restic_monitor import environment as environments
 from restic_monitor import location, process
 from restic_monitor.commands.common import Common, load
 from restic_monitor.config import keys
-from restic_monitor.config.build import DEFAULT_CONNECTIONS, Builder
+from restic_monitor.config.build import DEFAULT_CONNECTIONS, Builder, Sketch
 from restic_monitor.config.draft import Block, Setting
 from restic_monitor.config.keys import Context
 from restic_monitor.config.problems import dotted
 from restic_monitor.config.sources import Source
 from restic_monitor.errors import ConfigError, UsageError
-from restic_monitor.model import Repository, Result
+from restic_monitor.model import Repository, Result, one_line
 from restic_monitor.monitor import Monitor
 from restic_monitor.probes.restic import Restic
 from restic_monitor.secret import HIDDEN
@@ -30,8 +30,8 @@ _VERSION_SECONDS = 20.0
 
 def check(common: Common, *, secrets: bool, network: bool) -> int:
     """Four stages, each only when the one before passed. Raises UsageError that names the stage that failed."""
-    builder = load(common)
-    _stage("file", builder.draft.problems.raise_if_any)
+    builder: Builder = _stage("file", lambda: load(common))
+    _stage("file", builder.check_file)
     enabled = builder.select(())
     off = len(builder.draft.repositories) - len(enabled)
     _say("file", f"{builder.draft.file}: {_counted(len(enabled))}" + (f", {off} not enabled" if off else ""))
@@ -58,8 +58,8 @@ def _stage(stage: str, work):  # type: ignore[no-untyped-def]
     except ConfigError as error:
         _say(stage, f"{len(error.problems)} to correct", word="FAILED")
         raise
-    except UsageError as error:
-        _say(stage, str(error), word="FAILED")
+    except UsageError:
+        _say(stage, "1 to correct", word="FAILED")
         raise
 
 
@@ -75,12 +75,12 @@ def _version(program: str, environment: Mapping[str, str]) -> str:
     except OSError as error:
         why = (error.strerror or str(error)).lower()
         raise UsageError(f"the program {program} cannot be started: {why}; install restic, or set restic:") from None
-    found = re.match(rb"restic (\d+)\.(\d+)(\.\d+)?\S*", ended.stdout)
+    found = re.match(r"restic (\d{1,6})\.(\d{1,6})(\.\d+)?\S*", ended.stdout.decode("utf-8", "replace"))
     if ended.status != 0 or not found:
-        raise UsageError(f"{program} does not say a version of restic; is it restic?")
-    shown = found[0].decode()
+        raise UsageError(f"the program {program} does not answer `version` as restic does; is restic: right?")
+    shown = one_line(found[0])
     if (int(found[1]), int(found[2])) < _OLDEST:
-        raise UsageError(f"{program} is {shown}; at least 0.14 is needed")
+        raise UsageError(f"the program {program} is too old: {shown}; install 0.14 or newer, or set restic:")
     return f"{shown} ({program})"
 
 
@@ -105,7 +105,7 @@ def _reach(repositories: Sequence[Repository], builder: Builder) -> int:
 def show(common: Common, names: Sequence[str]) -> int:
     """The effective configuration with the origin of each value; nothing secret is read or shown."""
     builder = load(common)
-    builder.draft.problems.raise_if_any()
+    builder.check_file()
     lines = [f"# {builder.draft.file}"]
     for name, default in (
         ("jobs", f"{os.cpu_count() or 1}"),
@@ -136,27 +136,34 @@ def _block(builder: Builder, block: Block) -> list[str]:
         _line("    ", "restic_options", str(setting.raw), setting.origin)
         for setting in draft.setting_list(block, "restic_options")
     ]
-    extra = {**draft.defaults.extra_env, **block.extra_env}
-    lines += ["    extra_env:"] if extra else []
-    for name, variable in extra.items():
-        shown = (HIDDEN if isinstance(variable.raw, str) else str(variable.raw)) if variable else "null"
-        lines.append(_line("      ", name, shown, variable.origin if variable else "unset here"))
+    sketch = builder.sketch(block)
+    extra = [*_extra_env(sketch), *_unset(builder, block)]
+    lines += ["    extra_env:", *extra] if extra else []
     if not draft.password_settings(block):
-        lines += _inherited_password(builder, extra)
+        lines += _other_password(sketch)
     return lines
 
 
-def _inherited_password(builder: Builder, extra: Mapping[str, Setting | None]) -> list[str]:
-    """Where the password comes from when no key names it."""
-    if any(extra.get(name) for name in environments.PASSWORD):
-        return []
-    merged = environments.merge(builder.layers)
-    found = [
-        _line("    ", "password", HIDDEN, f"{name} of {merged[name].origin}")
-        for name in environments.PASSWORD
-        if name in merged
+def _extra_env(sketch: Sketch) -> list[str]:
+    """What `extra_env` adds; without the defaults that a group of credentials in the repository replaces."""
+    return [
+        _line("      ", name, HIDDEN if isinstance(setting.raw, str) else str(setting.raw), setting.origin)
+        for name, setting in sketch.settings.items()
+        if setting and setting.key.name == "extra_env"
     ]
-    return found[:1] or ["    # no password from anywhere"]
+
+
+def _unset(builder: Builder, block: Block) -> list[str]:
+    names = {**builder.draft.defaults.extra_env, **block.extra_env}
+    return [_line("      ", name, "null", "unset") for name, setting in names.items() if not setting]
+
+
+def _other_password(sketch: Sketch) -> list[str]:
+    """Where the password comes from when no key names it. restic prefers the command, then the file."""
+    for name in reversed(environments.PASSWORD):
+        if name in sketch.variables and sketch.variables[name].value:
+            return [_line("    ", "password", HIDDEN, f"{name} of {sketch.variables[name].origin}")]
+    return ["    # no password from anywhere"]
 
 
 def _shown(setting: Setting, block: Block, builder: Builder) -> str:
@@ -166,14 +173,14 @@ def _shown(setting: Setting, block: Block, builder: Builder) -> str:
         return _base_of(setting.raw)
     if setting.key.secret:
         return HIDDEN
-    value = setting.key.parse(setting.raw, Context(block.name, builder.draft.folder))
+    value = setting.key.value(setting.raw, Context(block.name, builder.draft.folder))
     return location.shown(value) if isinstance(value, str) else setting.raw
 
 
 def _base_of(push_url: str) -> str:
     """A push address without what may be a token or a password."""
-    found = re.match(r"(https?://)(?:[^/@]*@)?([^/?#]+)(/api/push/)?", push_url, re.IGNORECASE)
-    return f"{found[1]}{found[2]}{found[3] or ''}…" if found else HIDDEN
+    found = re.match(r"(https?://)(?:[^/@]*@)?([\w.-]+(?::\d+)?)(/api/push/|(?=[/?#]|$))", push_url, re.IGNORECASE)
+    return f"{found[1]}{found[2]}{found[3]}…" if found else HIDDEN
 
 
 def _line(indent: str, name: str, value: str, origin: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from restic_monitor.commands.common import Common, environment_layers
 from restic_monitor.config import find
@@ -45,14 +44,18 @@ repositories:
 def init(common: Common) -> int:
     """Write the starter, readable by its owner alone. Raises UsageError when the file is there or cannot be written."""
     environment = find.effective(environment_layers(common))
-    path = Path(common.config) if common.config else find.default_path(environment)
+    path = find.default_path(environment) if common.config is None else find.named(common.config)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.parent.is_dir():
+            path.parent.mkdir(parents=True)
+    except OSError as error:
+        raise UsageError(f"cannot make the folder {path.parent}: {(error.strerror or str(error)).lower()}") from None
+    try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
             file.write(STARTER)
     except FileExistsError:
-        raise UsageError(f"{path} is there already and was left as it is") from None
+        raise UsageError(f"{path} is there already and was left as it is; another place: --config FILE") from None
     except OSError as error:
         raise UsageError(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from None
     print(f"wrote {path}; edit it, then: restic-monitor config check")

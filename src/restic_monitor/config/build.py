@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -14,7 +14,7 @@ from restic_monitor import environment as environments
 from restic_monitor import location
 from restic_monitor.checks.freshness import Freshness
 from restic_monitor.checks.readable import Readable
-from restic_monitor.config import find
+from restic_monitor.config import find, keys
 from restic_monitor.config.draft import Block, Draft, Setting
 from restic_monitor.config.keys import Context
 from restic_monitor.config.problems import dotted
@@ -66,7 +66,7 @@ class Builder:
                 hint = f"did you mean {close[0]}? " if close else ""
                 raise UsageError(f"no repository is called {name!r}; {hint}There are: {', '.join(blocks) or 'none'}")
             if not self.draft.enabled(blocks[name]):
-                raise UsageError(f"{name} is not enabled (enabled: in {self.draft.file})")
+                raise UsageError(f"{name} is not enabled; see its enabled: in {self.draft.file}, or in defaults")
         wanted = set(names) or set(blocks)
         return [block for block in blocks.values() if block.name in wanted and self.draft.enabled(block)]
 
@@ -74,13 +74,18 @@ class Builder:
         """Raises ConfigError with every mistake of the file, and of the secrets that the named repositories need."""
         blocks = self.select(names) if self.draft.repositories else []
         http = Http(self.environment, self.connections)
-        addresses = self._addresses()
+        addresses = self._addresses(reading=[block.name for block in blocks])
         built = [self._repository(block, addresses.get(block.name), http) for block in blocks]
         self._passwords(blocks, built)
         self.draft.problems.raise_if_any()
         return [part.repository for part in built if part]
 
     # values
+
+    def check_file(self) -> None:
+        """The mistakes of the file alone, those of its push addresses included. Raises ConfigError."""
+        self._addresses(reading=())
+        self.draft.problems.raise_if_any()
 
     def _value(self, setting: Setting, name: str) -> Any:
         """What a setting means for the repository `name`; None when that cannot be told, which is noted."""
@@ -94,10 +99,10 @@ class Builder:
             self.draft.problems.add(setting.place, setting.path, str(error))
             return None
         try:
-            return setting.key.parse(text, context)
+            return setting.key.value(text, context)
         except ValueError as error:
             # the text comes from outside and may be a secret: the message must not quote it
-            message = f"what {raw} holds is not valid for {setting.key.name}" if isinstance(raw, Source) else str(error)
+            message = f"what {raw} holds is not fit for {setting.key.name}" if isinstance(raw, Source) else str(error)
             self.draft.problems.add(setting.place, setting.path, message)
             return None
 
@@ -171,37 +176,40 @@ class Builder:
 
     # the environment of restic
 
-    def _environment(self, block: Block) -> dict[str, Variable]:
-        layers = [
-            *self.layers,
-            Layer("defaults.extra_env", self._extra_env(self.draft.defaults, block)),
-            Layer(f"{dotted('repositories', block.name)}.extra_env", self._extra_env(block, block)),
-            self._password_layer(block),
-        ]
-        merged = environments.merge(layers)
+    def sketch(self, block: Block) -> Sketch:
+        """What restic's environment will hold, before anything secret is read."""
         path = dotted("repositories", block.name)
-        for sentence in environments.lost_halves(layers, merged):
-            self.draft.problems.add(block.place, path, sentence)
-        return merged
-
-    def _extra_env(self, source: Block, block: Block) -> dict[str, str | None]:
-        """Values of `source`, resolved for `block`. Defaults that the repository replaces are not even read."""
-        return {
-            name: self._value(setting, block.name) if setting else None
-            for name, setting in source.extra_env.items()
-            if source is block or name not in block.extra_env
+        own: dict[str, dict[str, Setting | None]] = {
+            "defaults.extra_env": self.draft.defaults.extra_env,
+            f"{path}.extra_env": block.extra_env,
+            f"{path}.password": self._password_variables(block),
         }
+        layers = [*self.layers, *(Layer(origin, _marked(settings)) for origin, settings in own.items())]
+        merged = environments.merge(layers)
+        settings = {name: own.get(variable.origin, {}).get(name) for name, variable in merged.items()}
+        return Sketch(merged, settings, environments.lost_halves(layers, merged))
 
-    def _password_layer(self, block: Block) -> Layer:
-        variables: dict[str, str | None] = {}
+    def _password_variables(self, block: Block) -> dict[str, Setting | None]:
+        variables: dict[str, Setting | None] = {}
         for setting in self.draft.password_settings(block):
             if setting.key.name == "insecure_no_password":
                 variables = dict.fromkeys(environments.PASSWORD)
-            elif setting.key.name == "password_file":
-                variables["RESTIC_PASSWORD_FILE"] = self._value(setting, block.name)
             else:
-                variables[f"RESTIC_{setting.key.name.upper()}"] = self._value(setting, block.name)
-        return Layer(f"the configuration of {block.name}", variables)
+                variables[f"RESTIC_{setting.key.name.upper()}"] = setting
+        return variables
+
+    def _environment(self, block: Block) -> dict[str, Variable]:
+        """Only what restic gets is read: not a default that the repository replaces."""
+        sketch = self.sketch(block)
+        for sentence in sketch.lost_halves:
+            self.draft.problems.add(block.place, dotted("repositories", block.name), sentence)
+        environment = {}
+        for name, variable in sketch.variables.items():
+            setting = sketch.settings[name]
+            value = self._value(setting, block.name) if setting else variable.value
+            if value is not None:
+                environment[name] = Variable(value, variable.origin)
+        return environment
 
     def _passwords(self, blocks: Sequence[Block], built: Iterable[_Built | None]) -> None:
         """Every repository has exactly one way to its password; asked before restic is, which would ask a terminal."""
@@ -210,17 +218,20 @@ class Builder:
             configured = self.draft.password_settings(block)
             if any(setting.key.name == "insecure_no_password" for setting in configured) or not part:
                 continue
-            path = dotted("repositories", block.name)
+            if self.draft.is_wrong(block, *keys.PASSWORDS, *environments.PASSWORD):
+                continue
             named = [name for name in environments.PASSWORD if part.environment.get(name, _NOTHING).value]
             if not named and not configured:
                 without.append(block)
             elif {"RESTIC_PASSWORD_FILE", "RESTIC_PASSWORD_COMMAND"} <= set(named):
                 where = part.environment[named[-1]].origin
                 message = f"RESTIC_PASSWORD_FILE and RESTIC_PASSWORD_COMMAND are both set in {where}; keep one of them"
-                self.draft.problems.add(block.place, path, message)
+                self.draft.problems.add(blocks[0].place, "repositories", message)
             elif "RESTIC_PASSWORD_FILE" in named and (problem := _unreadable(part.environment["RESTIC_PASSWORD_FILE"].value)):
-                setting = configured[0] if configured else None
-                place, where = (setting.place, setting.path) if setting else (block.place, f"{path}: RESTIC_PASSWORD_FILE")
+                setting = self.sketch(block).settings["RESTIC_PASSWORD_FILE"]
+                where = f"RESTIC_PASSWORD_FILE of {part.environment['RESTIC_PASSWORD_FILE'].origin}"
+                # without a setting it is one mistake of the environment, told once
+                place, where = (setting.place, setting.path) if setting else (blocks[0].place, where)
                 self.draft.problems.add(place, where, problem)
         if without:
             self._no_password(without)
@@ -231,22 +242,30 @@ class Builder:
         self.draft.problems.add(
             blocks[0].place,
             "repositories",
-            f"no password for {names}{more}; write password_file: PATH here or in defaults, or set RESTIC_PASSWORD, "
-            "RESTIC_PASSWORD_FILE or RESTIC_PASSWORD_COMMAND in the environment or with --environment-file",
+            f"no password for {names}{more}; write password_file: PATH there or in defaults, or set RESTIC_PASSWORD, "
+            "RESTIC_PASSWORD_FILE or RESTIC_PASSWORD_COMMAND in the environment or in an --environment-file",
         )
 
     # push addresses
 
-    def _addresses(self) -> dict[str, uptime_kuma.Address]:
-        """Of all enabled repositories, selected or not: a healthy one must not cover for a sick one."""
+    def _addresses(self, reading: Collection[str]) -> dict[str, uptime_kuma.Address]:
+        """Of all enabled repositories, selected or not: a healthy one must not cover for a sick one.
+
+        Where the address does not stand in the file, only of those whose secrets are to be read.
+        """
         found: dict[str, uptime_kuma.Address] = {}
         owners: dict[tuple[str, str], tuple[str, int]] = {}
         for block in self.draft.repositories:
-            setting = block.settings.get("push_token") or self.draft.setting(block, "push_url")
-            address = self._address(block, setting) if setting and self.draft.enabled(block) else None
-            if not setting or not address:
+            parts = [part for key in ("push_token", "push_url") if (part := self.draft.setting(block, key))]
+            if not parts or not self.draft.enabled(block) or self.draft.is_wrong(block, "push_token", "push_url"):
                 continue
-            place = block.place if setting.level == "defaults" else setting.place
+            if block.name not in reading and any(isinstance(part.raw, Source) for part in parts):
+                continue
+            setting = parts[0]
+            address = self._address(block, setting)
+            if not address:
+                continue
+            place = block.place if setting.default else setting.place
             other, line = owners.setdefault(address.monitor, (block.name, place.line))
             if other != block.name:
                 self.draft.problems.add(
@@ -259,15 +278,17 @@ class Builder:
         return found
 
     def _address(self, block: Block, setting: Setting) -> uptime_kuma.Address | None:
-        before = len(self.draft.problems.found)
-        push_url, push_token = self._get(block, "push_url"), self._get(block, "push_token")
-        if len(self.draft.problems.found) > before:
-            return None
+        values = {key: self._get(block, key) for key in ("push_url", "push_token")}
+        if any(value is None and self.draft.setting(block, key) for key, value in values.items()):
+            return None  # which is noted
         try:
-            return uptime_kuma.address(push_url, push_token)
+            address = uptime_kuma.address(**values)
+            if not address and not setting.default:
+                raise ValueError("ends without a token, and there is no push_token; add it, or end push_url in the token")
         except ValueError as error:
             self.draft.problems.add(setting.place, setting.path, str(error))
             return None
+        return address
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,12 +297,30 @@ class _Built:
     environment: Mapping[str, Variable]
 
 
+@dataclass(frozen=True, slots=True)
+class Sketch:
+    """restic's environment by name: each variable's origin, and its setting in the file, if it has one.
+
+    The values of settings are not read yet: theirs are placeholders.
+    """
+
+    variables: Mapping[str, Variable]
+    settings: Mapping[str, Setting | None]
+    lost_halves: Sequence[str]
+
+
 _NOTHING = Variable("", "")
 
 
+def _marked(settings: Mapping[str, Setting | None]) -> dict[str, str | None]:
+    return {name: "(not read)" if setting else None for name, setting in settings.items()}
+
+
 def _unreadable(path: str) -> str | None:
-    """Why a file that must hold something cannot be used, in a sentence."""
+    """Why a file that must hold something cannot be used, in a sentence. A pipe is not touched: it can be read once."""
     try:
+        if Path(path).is_fifo():
+            return None
         with Path(path).open("rb") as file:
             return None if file.read(1) else f"{path} is empty"
     except OSError as error:

@@ -2,41 +2,51 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from restic_monitor import location
 from restic_monitor.config import keys, tree
 from restic_monitor.config.keys import Context, Key
 from restic_monitor.config.problems import Place, Problems, dotted
 from restic_monitor.config.sources import Source, read_text
 from restic_monitor.environment import REFUSED
 from restic_monitor.errors import UsageError
+from restic_monitor.receivers import uptime_kuma
 from restic_monitor.secret import is_secret_name
 
+_VARIABLE = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)
 _TAKES_QUOTES = 'put the value in quotes: "{{ .Name }}"'
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One value as it stands in the file. `level` is "defaults", the repository's name, or "" for the top level."""
+    """One value as it stands in the file."""
 
     key: Key
     raw: str | Source
     place: Place
     path: str
-    level: str
+    default: bool = False
+    """It stands in `defaults`."""
 
     @property
     def origin(self) -> str:
-        return f"defaults, line {self.place.line}" if self.level == "defaults" else f"line {self.place.line}"
+        return f"defaults, line {self.place.line}" if self.default else f"line {self.place.line}"
 
 
 @dataclass(slots=True)
 class Block:
-    """The keys of `defaults` or of one repository. None in `extra_env` unsets a variable."""
+    """The keys of `defaults` or of one repository. None in `extra_env` unsets a variable.
+
+    `wrong` are the keys that are noted as a problem already: they are not missing.
+    """
 
     name: str
     place: Place
+    default: bool = False
+    wrong: set[str] = field(default_factory=set)
     settings: dict[str, Setting] = field(default_factory=dict)
     lists: dict[str, list[Setting]] = field(default_factory=dict)
     extra_env: dict[str, Setting | None] = field(default_factory=dict)
@@ -60,6 +70,10 @@ class Draft:
         """The value that counts: the repository's, else the default."""
         return block.settings.get(key) or self.defaults.settings.get(key)
 
+    def is_wrong(self, block: Block, *names: str) -> bool:
+        """Whether one of these keys was to be set, and could not be understood."""
+        return any(name in level.wrong for level in (block, self.defaults) for name in names)
+
     def setting_list(self, block: Block, key: str) -> list[Setting]:
         return block.lists[key] if key in block.lists else self.defaults.lists.get(key, [])
 
@@ -69,22 +83,36 @@ class Draft:
 
     def password_settings(self, block: Block) -> list[Setting]:
         """The ways to the password named at the nearest level that names one."""
-        for level in (block, self.defaults):
-            found = [level.settings[key] for key in keys.PASSWORDS if key in level.settings]
-            if found := [setting for setting in found if not _is_no(setting)]:
-                return found
-        return []
+        own = [block.settings[key] for key in keys.PASSWORDS if key in block.settings]
+        if found := [setting for setting in own if not _is_no(setting)]:
+            return found
+        others = [self.defaults.settings.get(key) for key in keys.PASSWORDS if key not in block.settings]
+        return [setting for setting in others if setting and not _is_no(setting)]
 
     @property
     def literal_secrets(self) -> bool:
         """Whether a secret stands in the file itself."""
         blocks = [self.defaults, *self.repositories]
-        settings = [setting for block in blocks for setting in block.settings.values() if setting.key.secret]
-        return any(isinstance(setting.raw, str) and setting.key.name != "push_url" for setting in settings) or any(
+        return any(_holds_secret(setting) for block in blocks for setting in block.settings.values()) or any(
             setting and isinstance(setting.raw, str) and is_secret_name(name)
             for block in blocks
             for name, setting in block.extra_env.items()
         )
+
+
+def _holds_secret(setting: Setting) -> bool:
+    if not isinstance(setting.raw, str):
+        return False
+    if setting.key.name == "push_url":
+        return _holds_token(setting.raw)
+    return setting.key.secret or (setting.key.name == "url" and bool(location.passwords(setting.raw)))
+
+
+def _holds_token(push_url: str) -> bool:
+    try:
+        return uptime_kuma.address(push_url, None) is not None
+    except ValueError:
+        return True  # nobody can tell
 
 
 def _is_no(setting: Setting) -> bool:
@@ -112,7 +140,7 @@ class _Reader:
         self.folder = file.absolute().parent
 
     def draft(self, root: tree.Node | None) -> Draft:
-        draft = Draft(self.file, self.problems, {}, Block("defaults", Place(1, 1)), [])
+        draft = Draft(self.file, self.problems, {}, Block("defaults", Place(1, 1), default=True), [])
         if isinstance(root, tree.Keys):
             self._top(root, draft)
         elif not self.problems.found:
@@ -124,19 +152,19 @@ class _Reader:
     def _top(self, root: tree.Keys, draft: Draft) -> None:
         for name, entry in root.entries.items():
             if name in keys.TOP:
-                if setting := self._setting(keys.TOP[name], entry, name, "", Context("", self.folder)):
+                if setting := self._setting(keys.TOP[name], entry, name, Context("", self.folder)):
                     draft.top[name] = setting
             elif name not in keys.SECTIONS and not name.startswith("x-"):
-                self.problems.add(entry.place, name, keys.unknown(name, top=True))
+                self.problems.add(entry.place, dotted("", keys.shown(name)), keys.unknown(name, top=True))
         draft.defaults = self._defaults(root)
         draft.repositories = self._repositories(root)
         self._conflicts(draft)
 
     def _defaults(self, root: tree.Keys) -> Block:
         entry = root.entries.get("defaults")
-        block = Block("defaults", entry.place if entry else root.place)
-        if entry and (mapping := self._mapping(entry.value, "defaults", empty_is_fine=True)):
-            self._block(mapping, block, "defaults")
+        block = Block("defaults", entry.place if entry else root.place, default=True)
+        if entry:
+            self._fill(block, entry.value, "defaults")
         return block
 
     def _repositories(self, root: tree.Keys) -> list[Block]:
@@ -145,7 +173,7 @@ class _Reader:
         if not mapping or not mapping.entries:
             if entry is None or mapping is not None:
                 place = entry.place if entry else root.place
-                self.problems.add(place, "repositories", "names no repository; add one, for instance\n  web-server: {}")
+                self.problems.add(place, "repositories", "names no repository; add one below it, for instance web-server: {}")
             return []
         return [self._repository(name, entry) for name, entry in mapping.entries.items()]
 
@@ -154,9 +182,14 @@ class _Reader:
         block = Block(name, entry.place)
         if not name.strip() or not name.isprintable():
             self.problems.add(entry.place, path, "a repository's name is one line of visible characters")
-        if mapping := self._mapping(entry.value, path, empty_is_fine=True):
-            self._block(mapping, block, path)
+        self._fill(block, entry.value, path)
         return block
+
+    def _fill(self, block: Block, node: tree.Node, path: str) -> None:
+        if mapping := self._mapping(node, path, empty_is_fine=True):
+            self._block(mapping, block, path)
+        else:
+            block.wrong.update(keys.REPOSITORY)
 
     def _mapping(self, node: tree.Node, path: str, *, empty_is_fine: bool) -> tree.Keys | None:
         """The node as a mapping; nothing at all is an empty one."""
@@ -174,48 +207,56 @@ class _Reader:
             here = dotted(path, name)
             if name in keys.REPOSITORY:
                 key = keys.REPOSITORY[name]
-                if block.name == "defaults" and path == "defaults" and not key.defaults:
-                    self.problems.add(entry.place, here, "belongs to one repository: each needs a push monitor of its own")
-                elif setting := self._setting(key, entry, here, path, context):
+                if block.default and not key.defaults:
+                    self.problems.add(
+                        entry.place, here, "belongs in a repository, not in defaults: each needs a push monitor of its own"
+                    )
+                elif setting := self._setting(key, entry, here, context, default=block.default):
                     block.settings[name] = setting
+                elif not _is_unset(entry.value):
+                    block.wrong.add(name)
             elif name in keys.LISTS:
-                self._list(keys.LISTS[name], entry, here, path, context, block)
+                self._list(keys.LISTS[name], entry, here, context, block)
             elif name in keys.MAPPINGS:
-                self._extra_env(entry, here, path, block)
+                self._extra_env(entry, here, block)
             else:
-                self.problems.add(entry.place, here, keys.unknown(name, top=False))
+                self.problems.add(entry.place, dotted(path, keys.shown(name)), keys.unknown(name, top=False))
+                block.wrong.add(keys.similar(name) or name)
 
-    def _list(self, key: Key, entry: tree.Entry, path: str, level: str, context: Context, block: Block) -> None:
+    def _list(self, key: Key, entry: tree.Entry, path: str, context: Context, block: Block) -> None:
         node = entry.value
-        if isinstance(node, tree.Text) and node.value is None:
+        if _is_unset(node):
             return
         items = node.items if isinstance(node, tree.Items) else (node,)
-        found = [self._setting(key, tree.Entry(item.place, item), path, level, context) for item in items]
+        found = [self._setting(key, tree.Entry(item.place, item), path, context, default=block.default) for item in items]
         block.lists[key.name] = [setting for setting in found if setting]
 
-    def _extra_env(self, entry: tree.Entry, path: str, level: str, block: Block) -> None:
+    def _extra_env(self, entry: tree.Entry, path: str, block: Block) -> None:
         mapping = self._mapping(entry.value, path, empty_is_fine=True)
         for name, variable in (mapping.entries if mapping else {}).items():
             here = dotted(path, name)
             if name in REFUSED or name.startswith("RESTIC_MONITOR_"):
                 self.problems.add(variable.place, here, f"is not passed on: {REFUSED.get(name, 'it is our own')}")
-            elif not name or "=" in name or not name.isprintable():
-                self.problems.add(variable.place, here, "is not the name of an environment variable")
+            elif not _VARIABLE.fullmatch(name):
+                wrong = dotted(path, keys.shown(name))
+                self.problems.add(variable.place, wrong, "is not the name of an environment variable; write NAME: value")
             else:
-                setting = self._setting(keys.MAPPINGS["extra_env"], variable, here, level, Context("", self.folder))
+                context = Context(block.name, self.folder)
+                setting = self._setting(keys.MAPPINGS["extra_env"], variable, here, context, default=block.default)
                 block.extra_env[name] = setting
+                if not setting and not _is_unset(variable.value):
+                    block.wrong.add(name)
 
-    def _setting(self, key: Key, entry: tree.Entry, path: str, level: str, context: Context) -> Setting | None:
+    def _setting(self, key: Key, entry: tree.Entry, path: str, context: Context, *, default: bool = False) -> Setting | None:
         """The value of a key; None when it is not set, or wrong (which is noted)."""
         node = entry.value
-        level = "defaults" if level == "defaults" else context.name
         if isinstance(node, tree.Text) and node.value is not None:
-            setting = Setting(key, node.value, entry.place, path, level)
+            setting = Setting(key, node.value, entry.place, path, default)
             return setting if self._parses(setting, context) else None
         if isinstance(node, tree.Keys) and not node.braces and key.literal:
-            self.problems.add(node.place, path, "must stand in this file")
-        elif isinstance(node, tree.Keys) and (source := self._source(node, path)):
-            return Setting(key, source, entry.place, path, level)
+            self.problems.add(node.place, path, f"must stand in this file as a plain value, like {key.example}")
+        elif isinstance(node, tree.Keys) and (source := self._source(node, path, context)):
+            return Setting(key, source, entry.place, path, default)
         if isinstance(node, tree.Items):
             self.problems.add(node.place, path, "must be one value, not a list")
         return None
@@ -223,13 +264,13 @@ class _Reader:
     def _parses(self, setting: Setting, context: Context) -> bool:
         assert isinstance(setting.raw, str)
         try:
-            setting.key.parse(setting.raw, context)
+            setting.key.value(setting.raw, context)
         except ValueError as error:
             self.problems.add(setting.place, setting.path, _without_value(str(error), setting))
             return False
         return True
 
-    def _source(self, node: tree.Keys, path: str) -> Source | None:
+    def _source(self, node: tree.Keys, path: str, context: Context) -> Source | None:
         if node.braces:
             self.problems.add(node.place, path, _TAKES_QUOTES)
             return None
@@ -237,22 +278,40 @@ class _Reader:
         if entry and len(node.entries) == 1 and entry[0] in keys.SOURCES:
             name, value = entry[0], entry[1].value
             if isinstance(value, tree.Text) and value.value:
-                return Source(name, value.value)
+                source = Source(name, value.value)
+                return source if self._is_possible(source, value.place, dotted(path, name), context) else None
         self.problems.add(node.place, path, f"must be one value, or one of {{{': …}, {'.join(keys.SOURCES)}: …}}")
         return None
+
+    def _is_possible(self, source: Source, place: Place, path: str, context: Context) -> bool:
+        try:
+            source.check(context)
+        except ValueError as error:
+            self.problems.add(place, path, str(error))
+            return False
+        return True
 
     def _conflicts(self, draft: Draft) -> None:
         for block in (draft.defaults, *draft.repositories):
             named = [block.settings[key] for key in keys.PASSWORDS if key in block.settings]
             named = [setting for setting in named if not _is_no(setting)]
             for setting in named[1:]:
-                self.problems.add(setting.place, setting.path, f"{named[0].key.name} is set too; keep one of them")
+                other = f"{named[0].key.name} (line {named[0].place.line})"
+                self.problems.add(setting.place, setting.path, f"{other} is set too; keep one of them")
+                block.wrong.add(setting.key.name)
         if draft.repositories and not any(draft.enabled(block) for block in draft.repositories):
-            self.problems.add(draft.repositories[0].place, "repositories", "none is enabled; there is nothing to look at")
+            place = draft.repositories[0].place
+            self.problems.add(
+                place, "repositories", "none is enabled, so there is nothing to look at; remove an enabled: false"
+            )
         for block in draft.repositories:
-            if draft.enabled(block) and not draft.setting(block, "url"):
+            if draft.enabled(block) and not draft.setting(block, "url") and not draft.is_wrong(block, "url"):
                 path = dotted("repositories", block.name)
-                self.problems.add(block.place, path, "no url, here or in defaults: where is the repository?")
+                self.problems.add(block.place, path, "no url, here or in defaults; write url: and restic's address of it")
+
+
+def _is_unset(node: tree.Node) -> bool:
+    return isinstance(node, tree.Text) and node.value is None
 
 
 def _kind(node: tree.Node) -> str:

@@ -34,19 +34,20 @@ def effective(layers: tuple[Layer, ...]) -> dict[str, str]:
     return {name: variable.value for name, variable in merge(open_layers).items()}
 
 
-def find(option: str | None, environment: Mapping[str, str]) -> Path:
-    """The configuration file to read: --config, $RESTIC_MONITOR_CONFIG, the user's, the system's. Raises UsageError.
+def find(option: str | None, environment: Mapping[str, str]) -> tuple[Path, str]:
+    """The configuration file to read, and what named it: --config, $RESTIC_MONITOR_CONFIG, or "" for the user's and the
+    system's. Raises UsageError.
 
     A place that was named, or that holds a file, is the one: an unreadable file is no reason to look further.
     """
-    if option:
-        return Path(option)
+    if option is not None:
+        return named(option), "--config"
     if environment.get("RESTIC_MONITOR_CONFIG"):
-        return Path(environment["RESTIC_MONITOR_CONFIG"])
+        return Path(environment["RESTIC_MONITOR_CONFIG"]), "$RESTIC_MONITOR_CONFIG"
     places = [place for place in (user_path(environment), SYSTEM_PATH) if place]
     for place in places:
         if _is_there(place):
-            return place
+            return place, ""
     looked = ", ".join(map(str, places))
     message = f"no configuration found; looked at --config, $RESTIC_MONITOR_CONFIG, {looked}."
     if Path("config.yaml").exists():
@@ -54,10 +55,20 @@ def find(option: str | None, environment: Mapping[str, str]) -> Path:
     raise UsageError(f"{message}\nWrite a first one with: restic-monitor init")
 
 
+def named(option: str) -> Path:
+    """--config as a path. An empty one ($UNSET) is not taken for none: another file would be read. Raises UsageError."""
+    if not option:
+        raise UsageError("--config names no file; is the variable behind it set?")
+    return Path(option)
+
+
 def user_path(environment: Mapping[str, str]) -> Path | None:
-    """$XDG_CONFIG_HOME/restic-monitor/config.yaml, with ~/.config where that is not set; None without a home."""
-    home = environment.get("XDG_CONFIG_HOME")
-    if not home:
+    """$XDG_CONFIG_HOME/restic-monitor/config.yaml, with ~/.config where that is not set; None without a home.
+
+    A relative $XDG_CONFIG_HOME is ignored, as its specification says: it would read from wherever we were started.
+    """
+    home = environment.get("XDG_CONFIG_HOME", "")
+    if not Path(home).is_absolute():
         folder = environment.get("HOME") or (str(Path.home()) if os.name == "nt" else "")
         home = str(Path(folder, ".config")) if folder else ""
     return Path(home, "restic-monitor", "config.yaml") if home else None

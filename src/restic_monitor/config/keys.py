@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+import os
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,10 +32,24 @@ class Key:
     defaults: bool = True
     """May stand in `defaults`."""
 
+    def value(self, text: str, context: Context) -> Any:
+        """What `text` means. Raises ValueError with a sentence, which may quote it."""
+        try:
+            usable = b"\0" not in os.fsencode(text)
+        except UnicodeEncodeError:
+            usable = False
+        if not usable:
+            raise ValueError("holds a NUL or half a character, which no program can be given")
+        return self.parse(text, context)
+
     @property
     def literal(self) -> bool:
         """Must stand in the file: what the file means as a whole depends on it."""
         return self.parse in (boolean, count)
+
+    @property
+    def example(self) -> str:
+        return "true" if self.parse is boolean else "8"
 
 
 TRUE = frozenset({"true", "yes", "on"})
@@ -52,7 +68,10 @@ def template(value: str, context: Context) -> str:
 
 def path(value: str, context: Context) -> str:
     """`~` is the home folder; a relative path starts at the configuration file's folder."""
-    expanded = Path(template(value, context)).expanduser()
+    try:
+        expanded = Path(template(value, context)).expanduser()
+    except RuntimeError:
+        raise ValueError("begins with ~, but no such home folder is known; write the whole path") from None
     return str(context.folder / expanded)
 
 
@@ -117,12 +136,24 @@ _ALL_REPOSITORY = [*REPOSITORY, *LISTS, *MAPPINGS]
 _ALL_TOP = [*TOP, *SECTIONS]
 
 
+def shown(key: str) -> str:
+    """A key that does not exist, without what may be its value: `password:secret` in braces is one word to YAML."""
+    return re.sub(r"[:=].+", "…", key, flags=re.DOTALL)
+
+
+def similar(key: str, names: Sequence[str] = ()) -> str | None:
+    """The key that was probably meant, of those in `names`, else of a repository's."""
+    found = difflib.get_close_matches(key.replace("-", "_").lower(), names or _ALL_REPOSITORY, 1, 0.65)
+    return found[0] if found else None
+
+
 def unknown(key: str, *, top: bool) -> str:
     """The sentence about a key that does not exist here."""
     here, elsewhere = (_ALL_TOP, _ALL_REPOSITORY) if top else (_ALL_REPOSITORY, _ALL_TOP)
     if key in elsewhere:
-        return "belongs into defaults or a repository" if top else "belongs to the top level of the file"
-    similar = difflib.get_close_matches(key.replace("-", "_").lower(), here, 1, 0.6)
-    if similar:
-        return f"unknown key; did you mean {similar[0]}?"
+        return "belongs in defaults or in a repository" if top else "belongs at the top level of the file"
+    if re.search(r"[:=].", key):
+        return "unknown key; write key: value, with a blank behind the colon"
+    if meant := similar(key, here):
+        return f"unknown key; did you mean {meant}?"
     return f"unknown key; the keys are {', '.join(here)}"

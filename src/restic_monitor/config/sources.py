@@ -24,6 +24,17 @@ class Source:
     def __str__(self) -> str:
         return f"{{{self.kind}: {self.name}}}"
 
+    def check(self, context: Context) -> None:
+        """What can be told without looking anywhere. Raises ValueError with a sentence for the user."""
+        if "\0" in self.name:
+            raise ValueError(f"{self.kind} holds a NUL character")
+        if self.kind == "from_file":
+            keys.path(self.name, context)
+        elif self.kind == "from_credential" and (not _CREDENTIAL.fullmatch(self.name) or self.name in (".", "..")):
+            raise ValueError(
+                f"{self.name!r} is not the name of a credential; it is one in $CREDENTIALS_DIRECTORY, without a path"
+            )
+
     def read(self, context: Context, environment: Mapping[str, str]) -> str:
         """The text, without line ends at its end. Raises ValueError with a sentence for the user."""
         if self.kind == "from_env":
@@ -41,8 +52,6 @@ class Source:
                 f"from_credential: {self.name} needs $CREDENTIALS_DIRECTORY, which systemd sets "
                 f"for a unit with LoadCredential={self.name}:PATH"
             )
-        if not _CREDENTIAL.fullmatch(self.name) or self.name in (".", ".."):
-            raise ValueError(f"{self.name!r} is not the name of a credential")
         return Path(folder, self.name)
 
 

@@ -5,6 +5,7 @@ Only composed, never constructed: no tag makes a number, a date or an object of 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import yaml
@@ -75,7 +76,7 @@ def read(text: str, problems: Problems) -> Node | None:
     if root is None:
         return None
     if not _size_is_sane(root):
-        problems.add(_place(root), "", "its aliases expand to too many values, or to themselves; write them out")
+        problems.add(_place(root), "", "its aliases expand to too much, too deep or to themselves; write the values out")
         return None
     return _Converter(problems).convert(root, "")
 
@@ -93,25 +94,53 @@ def _check_depth(text: str) -> None:
             raise _TooDeep(mark.line if mark else 0, mark.column if mark else 0)
 
 
+# What PyYAML says, and what the user did. Its own words, which differ between its two parsers, may quote a secret.
+_MEANINGS = (
+    ("nested too deeply", "nested too deeply"),
+    ("nesting depth", "nested too deeply"),
+    ("node content", "a value cannot begin with this character; put it in quotes"),
+    ("another document", "a second document begins here; one file is one document"),
+    ("undefined alias", "a value that begins with * needs quotes, unless it names an &anchor further up"),
+    ("second occurrence", "a second &anchor of the same name; a value that begins with & needs quotes"),
+    ("tag", "a value that begins with ! needs quotes"),
+    ("escape", "a backslash in double quotes has a meaning of its own; put the value in single quotes"),
+    ("hexdecimal", "a backslash in double quotes has a meaning of its own; put the value in single quotes"),
+    ("tab character", "a tab; YAML wants blanks before a key"),
+    ("cannot start any token", "a value cannot begin with this character; put it in quotes"),
+    ("mapping values are not allowed", "a ': ' where none can be; put the value in quotes, or line the key up with the others"),
+    (
+        "sequence entries are not allowed",
+        "a '- ' where none can be; put the value in quotes, or begin the list on a line of its own",
+    ),
+    ("expected key", "not lined up with the keys above, or text behind a closing quote"),
+    ("expected <block end>", "not lined up with the keys above, or text behind a closing quote"),
+)
+# The same, for what PyYAML notices only where the text ends.
+_BEGINNINGS = (
+    ("unexpected end of stream", "the quote that begins here has no end"),
+    ("expected ',' or ']'", "the [ that begins here has no ]; a value that begins with [ needs quotes"),
+    ("expected ',' or '}'", "the { that begins here has no }; a value that begins with { needs quotes"),
+    ("expected ':'", "no ': ' behind the key; a blank must follow the colon"),
+)
+
+
 def _explain(error: yaml.YAMLError, text: str) -> tuple[Place, str]:
-    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-    if mark is None:  # a character that YAML does not allow
-        position = getattr(error, "position", 0)
-        line = text.count("\n", 0, position) + 1
-        return Place(line, 1), "not YAML: a character that YAML does not allow"
-    problem = getattr(error, "problem", None) or getattr(error, "context", None) or "not YAML"
-    lines = text.splitlines()
-    near = "\n".join(lines[max(0, mark.line - 1) : mark.line + 1])
-    hint = ""
-    if problem == "but found another document":
-        problem, hint = "a second document begins here", "; one file is one document"
-    elif "{{" in near:
-        hint = '; a value with {{ … }} needs quotes: url: "…{{ .Name }}…"'
-    elif "\t" in near:
-        hint = "; YAML wants blanks, not tabs, before a key"
-    elif problem.startswith("found character"):
-        hint = "; put the value in quotes"
-    return Place(mark.line + 1, mark.column + 1), f"not YAML: {problem}{hint}"
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        found = yaml.reader.Reader.NON_PRINTABLE.search(text)
+        line = text.count("\n", 0, found.start()) + 1 if found else 1
+        return Place(line, 1), "not YAML: a control character, or another that YAML does not allow"
+    problem = str(getattr(error, "problem", ""))
+    begins = next((words for sign, words in _BEGINNINGS if sign in problem), None)
+    if begins and (beginning := getattr(error, "context_mark", None)):
+        mark = beginning
+    words = begins or next((words for sign, words in _MEANINGS if sign in problem), "wrong in its structure")
+    near = text.splitlines()[max(0, mark.line - 1) : mark.line + 1]
+    if any(re.search(r"[:-]\s+\{\{", line) for line in near):
+        words = 'a value that begins with {{ needs quotes: url: "{{ .Name }}"'
+    elif near and near[-1].strip(" ").startswith("\t"):
+        words = "a tab; YAML wants blanks before a key"
+    return Place(mark.line + 1, mark.column + 1), f"not YAML: {words}"
 
 
 def _place(node: yaml.Node) -> Place:
@@ -129,17 +158,21 @@ def _children(node: yaml.Node) -> list[yaml.Node]:
 
 
 def _size_is_sane(root: yaml.Node) -> bool:
-    """Whether the tree, aliases expanded, is finite and small. Counted without expanding it."""
-    sizes: dict[int, int] = {}
+    """Whether the tree, aliases expanded, is finite, small and flat. Counted without expanding it."""
+    too_much = (_SIZE_LIMIT + 1, _DEPTH_LIMIT + 1)
+    known: dict[int, tuple[int, int]] = {}
 
-    def size(node: yaml.Node) -> int:
+    def size_and_depth(node: yaml.Node) -> tuple[int, int]:
         key = id(node)
-        if key not in sizes:
-            sizes[key] = _SIZE_LIMIT + 1  # met again before it is known: it holds itself
-            sizes[key] = min(_SIZE_LIMIT + 1, 1 + sum(size(child) for child in _children(node)))
-        return sizes[key]
+        if key not in known:
+            known[key] = too_much  # met again before it is known: it holds itself
+            children = [size_and_depth(child) for child in _children(node)]
+            size, depth = 1 + sum(size for size, _ in children), 1 + max((depth for _, depth in children), default=0)
+            known[key] = (min(size, too_much[0]), min(depth, too_much[1]))
+        return known[key]
 
-    return size(root) <= _SIZE_LIMIT
+    size, depth = size_and_depth(root)
+    return size <= _SIZE_LIMIT and depth <= _DEPTH_LIMIT
 
 
 class _Converter:
@@ -148,7 +181,7 @@ class _Converter:
 
     def convert(self, node: yaml.Node, path: str) -> Node:
         if not node.tag.startswith("tag:yaml.org,2002:"):
-            self.problems.add(_place(node), path, f"the tag {node.tag} is not supported; remove it")
+            self.problems.add(_place(node), path, "a value that begins with ! needs quotes; YAML takes it for a tag")
         if isinstance(node, yaml.ScalarNode):
             return Text(None if _is_null(node) else node.value, _place(node))
         if isinstance(node, yaml.SequenceNode):
