@@ -1,27 +1,29 @@
-"""Children: own process group, no terminal, empty stdin, both streams read to the end, a deadline. One place for all.
+"""Children: a session of their own, no terminal, empty stdin, both streams read, a deadline. One place for all.
 
-A child that must end gets SIGTERM, then SIGKILL, with its whole group; nobody waits for it. `end_all` is for the end of
-the program.
+A child that must end gets SIGTERM and, half a second later, SIGKILL, with all it has started. Only the thread that started
+a child signals it and reaps it, so no signal can meet a stranger that has got its number. POSIX only.
 """
 
 from __future__ import annotations
 
 import contextlib
+import io
 import os
+import selectors
 import signal
 import subprocess
-import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import IO
+from pathlib import Path
 
-_GRACE_SECONDS = 2.0
-_LINE_LIMIT_BYTES = 64 * 1024
+_GRACE_SECONDS = 0.5
+_PAUSE_SECONDS = 0.05
+_CHUNK_BYTES = 64 * 1024
 _LINES_KEPT = 2_000
 _STDOUT_LIMIT_BYTES = 512 * 1024 * 1024
-_WINDOWS = sys.platform == "win32"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,53 +40,55 @@ class Ended:
     stderr: tuple[str, ...]
 
 
+class _Output:
+    """Standard output, bounded. In one piece from the beginning: chunks and their join would be there twice."""
+
+    def __init__(self) -> None:
+        self._bytes = io.BytesIO()
+
+    def feed(self, chunk: bytes) -> None:
+        if not self.full:
+            self._bytes.write(chunk)
+
+    @property
+    def full(self) -> bool:
+        return self._bytes.tell() > _STDOUT_LIMIT_BYTES
+
+    def all(self) -> bytes:
+        return self._bytes.getvalue()
+
+
 class _Lines:
-    """Lines as they arrive, bounded: the first and the last thousand."""
+    """Standard error as lines, bounded: the first and the last thousand; `stop` once one of them made `stop_when` true."""
 
     def __init__(self, stop_when: Callable[[str], bool]) -> None:
         self._stop_when = stop_when
+        self._rest = b""
         self._head: list[str] = []
-        self._tail: list[str] = []
-        self.stop = threading.Event()
+        self._tail: deque[str] = deque(maxlen=_LINES_KEPT // 2)
+        self.stop = False
 
-    def read(self, stream: IO[bytes]) -> None:
-        while chunk := stream.readline(_LINE_LIMIT_BYTES):
-            self.add(chunk.decode("utf-8", "replace").rstrip("\r\n"))
+    def feed(self, chunk: bytes) -> None:
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        if len(self._rest) > _CHUNK_BYTES:
+            lines, self._rest = [*lines, self._rest], b""
+        for line in lines:
+            self._add(line)
 
-    def add(self, line: str) -> None:
-        if len(self._head) < _LINES_KEPT // 2:
-            self._head.append(line)
-        else:
-            self._tail = [*self._tail[-(_LINES_KEPT // 2) + 1 :], line]
-        if self._stop_when(line):
-            self.stop.set()
+    def _add(self, raw: bytes) -> None:
+        line = raw.decode("utf-8", "replace").rstrip("\r")
+        (self._head if len(self._head) < _LINES_KEPT // 2 else self._tail).append(line)
+        self.stop = self.stop or self._stop_when(line)
 
     def all(self) -> tuple[str, ...]:
+        if self._rest:
+            self._add(self._rest)
+            self._rest = b""
         return (*self._head, *self._tail)
 
 
-class _Output:
-    """Standard output, bounded."""
-
-    def __init__(self) -> None:
-        self._chunks: list[bytes] = []
-        self._size = 0
-        self.full = threading.Event()
-
-    def read(self, stream: IO[bytes]) -> None:
-        while chunk := stream.read1(1 << 20):  # type: ignore[attr-defined]
-            self._size += len(chunk)
-            if self._size > _STDOUT_LIMIT_BYTES:
-                self.full.set()
-                return
-            self._chunks.append(chunk)
-
-    def all(self) -> bytes:
-        return b"".join(self._chunks)
-
-
-_alive: dict[int, subprocess.Popen[bytes]] = {}
-_alive_lock = threading.Lock()
+_alive: set[object] = set()
+_changed = threading.Condition()
 _closing = threading.Event()
 
 
@@ -96,119 +100,121 @@ def run(
 ) -> Ended:
     """Run a program until it ends, `deadline` (`time.monotonic`) passes, or a line of its stderr makes `stop_when` true.
 
-    Raises OSError when it cannot be started.
+    Returns half a second after the deadline at the latest. Raises OSError when the program cannot be started.
     """
-    child = _start(argv, environment)
-    lines, output = _Lines(stop_when), _Output()
-    assert child.stdout
-    assert child.stderr
-    readers = [_thread(output.read, child.stdout), _thread(lines.read, child.stderr)]
-    done = threading.Event()
-    _thread(_wait, child, readers, done)
-    why = _until(done, lines.stop, output.full, deadline)
-    if why != "exit":
-        _end(child)
-    with _alive_lock:
-        if why == "exit":
-            _alive.pop(child.pid, None)
-    status = child.returncode if why == "exit" else None
-    return Ended(why, status, output.all() if why == "exit" else b"", lines.all())
-
-
-def _start(argv: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    with _alive_lock:
+    place = object()
+    with _changed:
         if _closing.is_set():
             raise OSError("the program is ending")
+        _alive.add(place)
+    try:
+        return _run(argv, environment, deadline, stop_when)
+    finally:
+        with _changed:
+            _alive.discard(place)
+            _changed.notify_all()
+
+
+def end_all() -> None:
+    """End every child, and start no more. Returns when they are gone, after two seconds at the latest."""
+    _closing.set()
+    with _changed:
+        _changed.wait_for(lambda: not _alive, 2.0)
+
+
+def _run(argv: Sequence[str], environment: Mapping[str, str], deadline: float, stop_when: Callable[[str], bool]) -> Ended:
+    output, lines, why = _Output(), _Lines(stop_when), ""
+    with selectors.DefaultSelector() as streams:
         child = subprocess.Popen(
             argv,
             env=dict(environment),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            creationflags=0x200 if _WINDOWS else 0,  # CREATE_NEW_PROCESS_GROUP
-            start_new_session=not _WINDOWS,
+            bufsize=0,
+            start_new_session=True,
         )
-        _alive[child.pid] = child
-    return child
-
-
-def _thread(target: Callable[..., object], *arguments: object) -> threading.Thread:
-    thread = threading.Thread(target=_quietly, args=(target, *arguments), daemon=True)
-    thread.start()
-    return thread
-
-
-def _quietly(target: Callable[..., object], *arguments: object) -> None:
-    with contextlib.suppress(OSError, ValueError):  # a pipe closed under a reader that was given up
-        target(*arguments)
-
-
-def _wait(child: subprocess.Popen[bytes], readers: Sequence[threading.Thread], done: threading.Event) -> None:
-    """The child has ended when it was reaped and both streams are read; what its own children keep open is not waited for."""
-    child.wait()
-    for reader in readers:
-        reader.join(_GRACE_SECONDS)
-    if any(reader.is_alive() for reader in readers):  # what the child left running holds the streams
-        _signal(child, "SIGKILL")
-        for reader in readers:
-            reader.join(_GRACE_SECONDS)
-    if not any(reader.is_alive() for reader in readers):
-        for stream in (child.stdout, child.stderr):
-            if stream:
+        try:
+            assert child.stdout
+            assert child.stderr
+            streams.register(child.stdout, selectors.EVENT_READ, output.feed)
+            streams.register(child.stderr, selectors.EVENT_READ, lines.feed)
+            why = _follow(child, streams, output, lines, deadline)
+        finally:
+            _end(child, streams, by_itself=why == "exit")
+            for stream in filter(None, (child.stdout, child.stderr)):
                 stream.close()
-    done.set()
+    return Ended(why, child.returncode if why == "exit" else None, output.all() if why == "exit" else b"", lines.all())
 
 
-def _until(done: threading.Event, stop: threading.Event, full: threading.Event, deadline: float) -> str:
-    """What happens first. Polled every 20 ms: three events cannot be waited for at once."""
-    pause = 0.002
-    while not done.wait(pause):
-        pause = min(0.02, pause * 2)
-        if stop.is_set():
+def _follow(
+    child: subprocess.Popen[bytes], streams: selectors.BaseSelector, output: _Output, lines: _Lines, deadline: float
+) -> str:
+    """Read until the child has ended or has to. What it leaves running may hold the streams: that is not waited for."""
+    ended = None
+    while True:
+        _read(streams)
+        now = time.monotonic()
+        if ended is None and _has_ended(child):
+            ended = now
+        if ended is not None and (not streams.get_map() or now >= min(ended + _GRACE_SECONDS, deadline)):
+            return "exit"
+        if lines.stop:
             return "stopped"
-        if full.is_set():
+        if output.full:
             return "too long"
         if _closing.is_set():
             return "interrupted"
-        if time.monotonic() >= deadline:
+        if now >= deadline:
             return "deadline"
-    return "interrupted" if _closing.is_set() else "exit"
 
 
-def _end(child: subprocess.Popen[bytes]) -> None:
-    """Terminate now; kill in two seconds unless it is gone by then. Returns at once."""
-    _signal(child, "SIGTERM")
-
-    def kill_later() -> None:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(_GRACE_SECONDS)
-        _signal(child, "SIGKILL")
-        child.wait()
-        with _alive_lock:
-            _alive.pop(child.pid, None)
-
-    _thread(kill_later)
-
-
-def _signal(child: subprocess.Popen[bytes], name: str) -> None:
-    """To the whole group, whose leader may be gone already."""
-    with contextlib.suppress(OSError):
-        if _WINDOWS:
-            child.terminate()
+def _read(streams: selectors.BaseSelector) -> None:
+    """What is there; waits a little for it. With both streams at their end the child is about to end, too."""
+    for key, _ in streams.select(_PAUSE_SECONDS if streams.get_map() else _PAUSE_SECONDS / 10):
+        if chunk := os.read(key.fd, _CHUNK_BYTES):
+            key.data(chunk)
         else:
-            os.killpg(child.pid, getattr(signal, name))
+            streams.unregister(key.fileobj)
 
 
-def end_all() -> None:
-    """End every child, and start no more. Returns when they are gone, after three seconds at the latest."""
-    _closing.set()
-    with _alive_lock:
-        children = list(_alive.values())
-    for child in children:
-        _signal(child, "SIGTERM")
-    limit = time.monotonic() + _GRACE_SECONDS
-    for child in children:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(max(0.01, limit - time.monotonic()))
-    for child in children:
-        _signal(child, "SIGKILL")
+def _has_ended(child: subprocess.Popen[bytes]) -> bool:
+    """Asked without reaping it: its number stays its own until its group was killed."""
+    if not hasattr(os, "waitid"):  # macOS before Python 3.13
+        return child.poll() is not None
+    try:
+        return os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:  # who started us ignores SIGCHLD: the kernel has reaped it
+        return True
+
+
+def _end(child: subprocess.Popen[bytes], streams: selectors.BaseSelector, *, by_itself: bool) -> None:
+    """Leave nothing of it: its group where it ended by itself, else its whole session."""
+    if not by_itself:
+        _signal(_groups(child.pid), signal.SIGTERM)
+        limit = time.monotonic() + _GRACE_SECONDS
+        while not _has_ended(child) and time.monotonic() < limit:
+            _read(streams)  # one that says goodbye to a closed pipe would not get further
+    _signal({child.pid} if by_itself else _groups(child.pid), signal.SIGKILL)
+    with contextlib.suppress(subprocess.TimeoutExpired):  # one that hangs in the kernel cannot be waited for
+        child.wait(_GRACE_SECONDS / 2)
+
+
+def _groups(leader: int) -> set[int]:
+    """The process groups of a child's session: restic 0.19 gives ssh and rclone groups of their own.
+
+    Without Linux's /proc (fields: proc_pid_stat(5)) it is the child's own.
+    """
+    groups = {leader}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            _state, _parent, group, session = stat.read_bytes().rpartition(b")")[2].split()[:4]
+            if int(session) == leader:
+                groups.add(int(group))
+    return groups
+
+
+def _signal(groups: set[int], number: signal.Signals) -> None:
+    for group in groups:
+        with contextlib.suppress(OSError):
+            os.killpg(group, number)

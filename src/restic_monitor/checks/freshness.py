@@ -27,7 +27,8 @@ class Freshness:
         if seen.snapshots is None:
             return Verdict("freshness", Status.UNKNOWN, Code.ERROR, "the snapshots could not be listed")
         if not seen.snapshots:
-            return Verdict("freshness", Status.DOWN, Code.MISSING, "no snapshot in the repository")
+            which = "no snapshot that can be read" if seen.unreadable else "no snapshot in the repository"
+            return Verdict("freshness", Status.DOWN, Code.MISSING, which)
         future = [snapshot for snapshot in seen.snapshots if snapshot.time > now + CLOCK_TOLERANCE]
         past = [snapshot for snapshot in seen.snapshots if snapshot.time <= now + CLOCK_TOLERANCE]
         if not past:
@@ -51,7 +52,12 @@ class Freshness:
         which = f"{newest.id[:8]}{host} {newest.time.astimezone(UTC):%Y-%m-%d %H:%MZ}"
         counted = f"; {count} snapshot{'s' if count > 1 else ''}"
         last = which if fresh else f"last {which}"
-        return f"newest {format_duration(age)} old (limit {self.shown}); {last}{counted}"
+        return f"newest {self._age(age)} old (limit {self.shown}); {last}{counted}"
+
+    def _age(self, age: timedelta) -> str:
+        """To the second where "newest 1d old (limit 1d)" would be the reason to be stale."""
+        short = format_duration(age)
+        return format_duration(age, 4) if age > self.limit and short == format_duration(self.limit) else short
 
 
 def _in_future(snapshots: list[Snapshot]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -47,17 +47,19 @@ class Restic:
             raise ProbeError(Code.ERROR, f"the program {self.program} was not found; install restic, or set restic:") from None
         except OSError as error:
             raise ProbeError(Code.ERROR, f"cannot start {self.program}: {(error.strerror or str(error)).lower()}") from None
-        seen = self._understand(ended, format_duration(timedelta(seconds=time.monotonic() - started)))
+        except ValueError:  # it may quote what it is about, and that may be a secret
+            raise ProbeError(Code.ERROR, f"cannot start {self.program}: NUL in an argument or a variable") from None
         for line in ended.stderr:
             _log.info("%s: restic: %s", self.shown_url, self.redact(line))
-        return seen
+        return self._understand(ended, format_duration(timedelta(seconds=time.monotonic() - started)))
 
     def _understand(self, ended: Ended, took: str) -> Observation:
         unreadable = _unreadable(ended.stderr)
         if ended.why == "exit" and ended.status == 0:
             return self._snapshots(ended.stdout, unreadable)
-        if ended.why == "exit" and unreadable and not _is_known(ended.status):
-            # restic after 0.19 ends with 1 when it could not read a snapshot (https://github.com/restic/restic/pull/21912)
+        if unreadable := unreadable or _unreadable(_last_words(ended).splitlines()):
+            # restic after 0.19 ends with 1 at the first snapshot that it cannot read, and prints no list
+            # (https://github.com/restic/restic/pull/21912); however it ended: the damage was seen
             return Observation(self.source, None, unreadable)
         raise self._failure(ended, took)
 
@@ -105,7 +107,8 @@ class Restic:
         for code, pattern, words in _MEANINGS:
             if status == code or (pattern and pattern.search(text)):
                 exit_code = f" (restic exit {status})" if status not in (1, 2) else ""
-                reason = self._clean(words.format(url=self.shown_url) if words else text)
+                # our own words stay as they are: stars in them would tell a password that is one of them
+                reason = shorten(words.format(url=self.shown_url, text=self._clean(text) or "no word of it"), _REASON_LIMIT)
                 return ProbeError(Code.ERROR, f"{reason}{exit_code}")
         if _NETWORK.search(text):
             return ProbeError(Code.UNREACHABLE, self._clean(text))
@@ -119,7 +122,7 @@ class Restic:
         text = self.redact(text)
         for pattern in _WRAPPING:
             text = pattern.sub("", text)
-        return shorten(one_line(text), _REASON_LIMIT)
+        return shorten(one_line("; ".join(line for line in text.splitlines() if line.strip())), _REASON_LIMIT)
 
 
 class _Record(msgspec.Struct):
@@ -146,12 +149,13 @@ def _decode(stdout: bytes) -> list[_Record] | None:
 
 
 def _starts(stdout: bytes) -> list[int]:
-    """Where the JSON may begin: the beginning, and lines that begin like it; the first few."""
+    """Where the JSON may begin: the beginning, and what looks like the beginning of a list; the first few."""
     starts = [0] if stdout.strip() else []
-    starts += [found.start() for found in re.finditer(rb"(?m)^(?=\[|null)", stdout[: 1 << 20]) if found.start()]
+    starts += [found.start() for found in _BEGINNING.finditer(stdout[: 1 << 20]) if found.start()]
     return starts[:20]
 
 
+_BEGINNING = re.compile(rb'^(?=\[\s*[{\]]|null)|(?=\[\{")', re.MULTILINE)
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d)(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 
@@ -177,34 +181,54 @@ class _ExitError(msgspec.Struct):
 
 def _last_words(ended: Ended) -> str:
     """Why restic ended: its last `exit_error`, on either stream; else the last lines that say something."""
-    lines = [*ended.stdout.decode("utf-8", "replace").splitlines()[-50:], *ended.stderr]
-    for line in reversed(lines):
-        if '"exit_error"' in line:
-            try:
-                found = msgspec.json.decode(line, type=_ExitError)
-            except msgspec.MsgspecError:
-                continue
-            if found.message_type == "exit_error":
-                return found.message
-    fatal = next((index for index, line in enumerate(ended.stderr) if line.startswith("Fatal: ")), None)
-    if fatal is not None:
-        return "\n".join(ended.stderr[fatal:])
-    panic = next((line for line in ended.stderr if line.startswith(("panic: ", "fatal error: "))), None)
-    return panic or next((line for line in reversed(ended.stderr) if line.strip()), "")
+    stdout = ended.stdout[-_LAST_WORDS_BYTES:].decode("utf-8", "replace")
+    messages = (_exit_error(line) for line in reversed([*stdout.splitlines(), *ended.stderr]))
+    text = next((message for message in messages if message is not None), None)
+    if text is None:
+        plain = _FRAMES.sub("", "\n".join(ended.stderr))
+        found = _FATAL.search(plain)
+        text = found[0] if found else next((line for line in reversed(plain.splitlines()) if line.strip()), "")
+    if _SESSION.search(text):  # then only ssh, or rclone, has said why
+        return next((found[1] for line in reversed(ended.stderr) if (found := _SUBPROCESS.match(line))), text)
+    return text
+
+
+_SESSION = re.compile(r"unable to start the sftp session|unable to open repository at rclone:")
+_SUBPROCESS = re.compile(r"(?:subprocess \S+|rclone): (.*\S.*)")
+_LAST_WORDS_BYTES = 64 * 1024
+# Go's stack traces, which restic prints after errors that it does not expect: a function, and below it its place.
+_FRAMES = re.compile(r"^[^\s:]+\n\t\S+:\d+\b.*\n?", re.MULTILINE)
+# `Fatal: ` goes on to the end; of a crash the first line is the reason.
+_FATAL = re.compile(r"^Fatal: [\s\S]*|^(?:panic|fatal error): .*", re.MULTILINE)
+
+
+def _exit_error(line: str) -> str | None:
+    """The message of a line `{"message_type":"exit_error",...}`."""
+    if '"exit_error"' not in line:
+        return None
+    try:
+        found = msgspec.json.decode(line, type=_ExitError)
+    except msgspec.MsgspecError:
+        return None
+    return _FRAMES.sub("", found.message) if found.message_type == "exit_error" else None
 
 
 # 0.14: could not load snapshot 07d81154: load <snapshot/07d8115442>: invalid data returned
 # 0.18: Ignoring "07d8…": failed to load snapshot 07d81154: LoadRaw(<snapshot/07d8115442>): invalid data returned
 _DAMAGED = re.compile(
     r"^(?:could not load snapshot (?P<old>[0-9a-f]{8,64})\b"
-    r"|Ignoring \"?(?P<new>[0-9a-f]{8,64})\"?: (?:failed|could not) .*load"
+    r"|Ignoring \"?(?P<new>[0-9a-f]{8,64})\"?: "
     r"|.*failed to load snapshot (?P<any>[0-9a-f]{8,64})\b)"
 )
 
 
-def _unreadable(stderr: tuple[str, ...]) -> tuple[str, ...]:
+# Gone between restic's list and its reading: `forget` was at work (local, REST and sftp, S3). That is no damage.
+_VANISHED = re.compile(r"no such file or directory|does not exist|NoSuchKey", re.IGNORECASE)
+
+
+def _unreadable(lines: Sequence[str]) -> tuple[str, ...]:
     """Snapshot files that restic leaves out of its list, each once."""
-    found = (_DAMAGED.search(line) for line in stderr)
+    found = (_DAMAGED.search(line) for line in lines if not _VANISHED.search(line))
     return tuple(dict.fromkeys((each["old"] or each["new"] or each["any"])[:8] for each in found if each))
 
 
@@ -231,6 +255,8 @@ def _hopeless(line: str) -> tuple[Code, str] | None:
     return next(((code, retry[1]) for code, pattern in _HOPELESS if pattern.search(retry[1])), None)
 
 
+_PANIC = re.compile(r"^(panic|fatal error): ")
+
 # Exit codes since 0.17 (10, 11), 0.17.1 (12) and 0.19 (130), and the words of versions that exit with 1 for everything.
 _MEANINGS: tuple[tuple[int | None, re.Pattern[str] | None, str], ...] = (
     (12, re.compile(r"wrong password or no key found"), "wrong password or no key"),
@@ -242,15 +268,12 @@ _MEANINGS: tuple[tuple[int | None, re.Pattern[str] | None, str], ...] = (
         ),
         "no repository at {url}",
     ),
-    (11, re.compile(r"repository is already locked|unable to create lock"), "the repository is locked"),
+    (11, re.compile(r"repository is already locked"), "the repository is locked"),
     (130, None, "restic was interrupted"),
     (None, re.compile(r"unknown flag: --insecure-no-password"), "insecure_no_password needs restic 0.17 or newer"),
-    (2, None, "restic crashed"),
+    (None, _PANIC, "restic crashed: {text}"),
+    (2, None, "restic crashed: {text}"),
 )
-
-
-def _is_known(status: int | None) -> bool:
-    return status in (2, 10, 11, 12, 130) or (status or 0) < 0
 
 
 _NETWORK = re.compile(

@@ -1,0 +1,311 @@
+"""How backup monitors have lied to their users, and that this one does not: a test for each case.
+
+The numbers are those of the field notes that the project began with. Cases about what it does not have yet are not here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import Completed, Run
+from kuma import Kuma
+from looks import a_snapshot, fake_restic, listing, reporting_restic, reports_of, run_on
+from restics import PASSWORD, Backup, Repository, make_repository, require
+
+NEWEST = "0.19"
+
+
+def ago(hours: float) -> datetime:
+    return datetime.now(UTC).replace(microsecond=0) - timedelta(hours=hours)
+
+
+def restic_with(tmp_path: Path, *times: datetime, stderr: bytes = b"", end: str = "exit 0") -> Path:
+    snapshots = [a_snapshot(time.isoformat(), id=f"{number:064x}") for number, time in enumerate(times)]
+    return fake_restic(tmp_path / "restic", listing(snapshots), stderr, end)
+
+
+def pushed_by(run: Run, kuma: Kuma, repositories: Mapping[str, Mapping[str, Any]], *options: str) -> Completed:
+    """A run with a push monitor for each repository."""
+    config = run.home / "config.yaml"
+    whole = {
+        "defaults": {"push_url": kuma.url, "password": PASSWORD},
+        "repositories": {name: {"push_token": token(kuma, name), **keys} for name, keys in repositories.items()},
+    }
+    config.write_text(json.dumps(whole))
+    config.chmod(0o600)
+    return run("run", "--config", config, *options)
+
+
+def token(kuma: Kuma, name: str) -> str:
+    """A monitor whose beats can be told apart."""
+    made = f"Token0of0{name}"
+    kuma.tokens.add(made)
+    return made
+
+
+def told(kuma: Kuma) -> dict[str, tuple[str, str]]:
+    """Status and message of each monitor's only beat."""
+    beats: dict[str, tuple[str, str]] = {beat.token.removeprefix("Token0of0"): (beat.status, beat.msg) for beat in kuma.beats}
+    assert len(beats) == len(kuma.beats), "two beats for one monitor"
+    return beats
+
+
+# Says OK while the backup is broken
+
+
+@pytest.mark.parametrize(("zone", "hours"), [("+09:00", 15), ("-08:00", 1.5), ("+05:45", 9.9)])
+@pytest.mark.parametrize("ours", ["UTC", "America/New_York"])
+def test_case_1_time_zone_dropped(run: Run, tmp_path: Path, zone: str, hours: float, ours: str) -> None:
+    """Three monitors take a snapshot of 06:00+09:00 for 6 hours old at 12:00 UTC; it is 15."""
+    there = ago(hours).astimezone(datetime.fromisoformat(f"2026-01-01T00:00:00{zone}").tzinfo)
+    restic = restic_with(tmp_path, there)
+    outcome = run_on(run, "/srv/restic", restic, env={"TZ": ours}, max_age="10h")
+    assert outcome.result["age_seconds"] == pytest.approx(hours * 3600, abs=60)
+    assert outcome.result["newest"] == there.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert outcome.status == ("up" if hours < 10 else "down")
+
+
+def test_case_2_stale_result_served(run: Run, tmp_path: Path, kuma: Kuma) -> None:
+    """A failed look is never answered with what the last good one saw."""
+    repository = {"url": "/srv/restic", "restic": str(restic_with(tmp_path, ago(1)))}
+    pushed_by(run, kuma, {"web": repository})
+    restic_with(tmp_path, ago(1), stderr=b"Fatal: dial tcp: connection refused\n", end="exit 1")
+    completed = pushed_by(run, kuma, {"web": repository}, "--format", "json")
+    assert [beat.status for beat in kuma.beats] == ["up", "down"]
+    assert kuma.beats[1].msg == "UNREACHABLE dial tcp: connection refused"
+    (result,) = json.loads(completed.stdout)["results"]
+    assert (result["status"], result["newest"], result["age_seconds"], result["snapshots"]) == ("unknown", None, None, None)
+
+
+def test_case_3_a_rewritten_snapshot_is_no_new_backup(run: Run, tmp_path: Path, restic_version: str) -> None:
+    """`restic tag` makes a new object today for the backup of long ago."""
+    repository = make_repository(tmp_path / "repo", restic_version, [Backup(ago(50 * 24))])
+    repository.run("tag", "--add", "kept")
+    (file,) = (repository.path / "snapshots").iterdir()
+    assert time.time() - file.stat().st_mtime < 60
+    outcome = run_on(run, repository.path, repository.restic)
+    assert (outcome.status, outcome.result["code"]) == ("down", "stale")
+
+
+def test_case_4_future_dated_snapshot(run: Run, tmp_path: Path) -> None:
+    """It would make the repository fresh until that day."""
+    repository = make_repository(tmp_path / "repo", NEWEST, [Backup(ago(48)), Backup(ago(-90 * 24))])
+    outcome = run_on(run, repository.path, repository.restic)
+    assert (outcome.status, outcome.result["code"]) == ("down", "stale")
+    assert "; 1 snapshot is dated in the future (" in outcome.message
+    repository.backup(Backup(ago(1)))
+    outcome = run_on(run, repository.path, repository.restic)
+    assert (outcome.status, outcome.completed.returncode) == ("warn", 0)
+    assert outcome.message.startswith("WARN newest 1h")
+    assert "; 1 snapshot is dated in the future (" in outcome.message
+
+
+def test_case_4_nothing_but_future_snapshots(run: Run, tmp_path: Path) -> None:
+    outcome = run_on(run, "/srv/restic", restic_with(tmp_path, ago(-0.1), ago(-1)))
+    assert (outcome.status, outcome.result["code"]) == ("down", "missing")
+
+
+def test_case_4_a_clock_that_is_a_little_fast_is_no_attack(run: Run, tmp_path: Path) -> None:
+    outcome = run_on(run, "/srv/restic", restic_with(tmp_path, ago(-4 / 60)))
+    assert (outcome.status, outcome.result["age_seconds"]) == ("up", 0)
+
+
+def test_case_5_corrupt_snapshot_skipped(run: Run, tmp_path: Path, kuma: Kuma, restic_version: str) -> None:
+    """restic leaves it out of its list and exits with 0."""
+    repository = make_repository(tmp_path / "repo", restic_version, [Backup(ago(2)), Backup(ago(1))])
+    newest = json.loads(repository.run("snapshots", "--json", "--no-lock"))[-1]["id"]
+    file = repository.path / "snapshots" / newest
+    file.chmod(0o600)
+    os.truncate(file, 100)
+    completed = pushed_by(run, kuma, {"web": {"url": str(repository.path), "restic": str(repository.restic)}})
+    assert told(kuma) == {"web": ("down", f"ERROR 1 snapshot file is damaged or unreadable: {newest[:8]}")}
+    assert completed.returncode == 1
+
+
+def test_case_9_a_repository_without_snapshots_does_not_vanish(run: Run, tmp_path: Path, kuma: Kuma) -> None:
+    repository = make_repository(tmp_path / "repo", NEWEST)
+    pushed_by(run, kuma, {"web": {"url": str(repository.path), "restic": str(repository.restic)}})
+    assert told(kuma) == {"web": ("down", "MISSING no snapshot in the repository")}
+
+
+def test_case_10_wrong_filter_inherited(run: Run, tmp_path: Path, restic_version: str) -> None:
+    """RESTIC_HOST filters `snapshots` since 0.17."""
+    repository = make_repository(tmp_path / "repo", restic_version, [Backup(ago(48), "laptop"), Backup(ago(1), "web1")])
+    outcome = run_on(run, repository.path, repository.restic, env={"RESTIC_HOST": "laptop"})
+    assert (outcome.status, outcome.result["snapshots"]) == ("up", 2)
+
+
+def test_case_10_another_repository_inherited(run: Run, tmp_path: Path) -> None:
+    """A shell that was set up for backing up another repository."""
+    repository = make_repository(tmp_path / "repo", NEWEST, [Backup(ago(48))])
+    other = make_repository(tmp_path / "other", NEWEST, [Backup(ago(1))])
+    (tmp_path / "file").write_text(str(other.path))
+    for env in ({"RESTIC_REPOSITORY": str(other.path)}, {"RESTIC_REPOSITORY_FILE": str(tmp_path / "file")}):
+        assert run_on(run, repository.path, repository.restic, env=env).result["code"] == "stale"
+
+
+def test_case_12_no_heartbeat_before_the_look_has_ended(run: Run, tmp_path: Path, kuma: Kuma) -> None:
+    """A heartbeat at the start makes what hangs afterwards look alive."""
+    restic = restic_with(tmp_path, ago(1), end="sleep 0.7")
+    began = datetime.now(UTC)
+    pushed_by(run, kuma, {"web": {"url": "/srv/restic", "restic": str(restic)}})
+    (beat,) = kuma.beats
+    assert beat.at - began > timedelta(seconds=0.7)
+    assert beat.status == "up"
+    assert beat.ping
+    assert beat.ping >= 700
+
+
+@pytest.mark.parametrize("reason", ["unknown or paused", "login page", "wrong path", "server error"])
+def test_case_13_push_accepted_by_nobody(run: Run, tmp_path: Path, kuma: Kuma, reason: str) -> None:
+    """Uptime Kuma's web app and a login page answer 200, too; only JSON with `ok: true` means that a beat was taken."""
+    repository = {"url": "/srv/restic", "restic": str(restic_with(tmp_path, ago(1)))}
+    if reason == "login page":
+        kuma.answer_with(200, {"Content-Type": "text/html"}, b"<form>Log in</form>", times=None)
+    elif reason == "server error":
+        kuma.answer_with(500, {}, b"", times=None)
+    elif reason == "wrong path":
+        repository["push_url"] = f"{kuma.url}/kuma/api/push/"
+    else:
+        repository["push_token"] = "NobodyKnowsIt"
+    completed = pushed_by(run, kuma, {"web": repository}, "--format", "json")
+    (result,) = json.loads(completed.stdout)["results"]
+    assert (result["status"], result["push"]) == ("up", "failed")
+    assert result["push_message"]
+    assert completed.returncode == 3
+    assert kuma.beats == ()
+
+
+def test_case_13_the_status_is_always_said(run: Run, tmp_path: Path, kuma: Kuma) -> None:
+    """Absent it means up, and anything but `up` means down."""
+    (tmp_path / "a").mkdir()
+    fresh, future = restic_with(tmp_path, ago(1)), restic_with(tmp_path / "a", ago(1), ago(-24))
+    repositories = {
+        "fresh": {"url": "/srv/a", "restic": str(fresh)},
+        "stale": {"url": "/srv/b", "restic": str(fresh), "max_age": "30m"},
+        "warn": {"url": "/srv/c", "restic": str(future)},
+        "unknown": {"url": "/srv/d", "restic": str(tmp_path / "nothing")},
+    }
+    pushed_by(run, kuma, repositories)
+    assert {name: status for name, (status, _) in told(kuma).items()} == {
+        "fresh": "up",
+        "stale": "down",
+        "warn": "up",
+        "unknown": "down",
+    }
+    words = {name: message.split()[0] for name, (_, message) in told(kuma).items()}
+    assert words == {"fresh": "OK", "stale": "STALE", "warn": "WARN", "unknown": "ERROR"}
+
+
+def test_case_17_silence_is_not_health(run: Run, tmp_path: Path, kuma: Kuma) -> None:
+    """Each repository is told about, whatever happens to the others, and each with a reason."""
+    (tmp_path / "a").mkdir()
+    repositories = {
+        "dead": {"url": "/srv/a", "restic": str(fake_restic(tmp_path / "a" / "restic", end="exec sleep 60")), "timeout": "1s"},
+        "gone": {"url": "/srv/b", "restic": str(tmp_path / "nothing")},
+        "good": {"url": "/srv/c", "restic": str(restic_with(tmp_path, ago(1)))},
+    }
+    completed = pushed_by(run, kuma, repositories)
+    beats = told(kuma)
+    assert {name: status for name, (status, _) in beats.items()} == {"dead": "down", "gone": "down", "good": "up"}
+    assert beats["dead"][1] == "UNREACHABLE no answer within 1s"
+    assert beats["gone"][1].startswith("ERROR the program ")
+    assert completed.returncode == 1
+
+
+# Says BROKEN while the backup is fine
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        b"[0:00] 100.00%  1 / 1 index files loaded\n",
+        b'{"message_type":"status","percent_done":1}\n',
+        b"reading repository password from stdin\n",
+    ],
+)
+def test_case_21_an_upgrade_of_restic_adds_noise_and_fields(run: Run, tmp_path: Path, noise: bytes) -> None:
+    snapshot = a_snapshot(ago(1).isoformat(), summary={"new": [1]}, newer={"field": None})
+    outcome = run_on(run, "/srv/restic", fake_restic(tmp_path / "restic", noise + listing([snapshot])))
+    assert outcome.status == "up"
+
+
+def test_case_21_plain_snapshots_only(run: Run, tmp_path: Path) -> None:
+    """--latest and --group-by changed their meaning in 0.19.0, --host and --tag hide snapshots."""
+    program = reporting_restic(tmp_path / "restic")
+    run_on(run, "/srv/restic", program)
+    arguments = reports_of(program)[0]["arguments"]
+    assert arguments == ["snapshots", "--json", "--no-lock", "--no-cache", "-o", "local.connections=16"]
+
+
+def test_case_22_exit_codes_differ_between_versions(run: Run, tmp_path: Path, restic_version: str) -> None:
+    """0.14 knows 0 and 1 only; the words are the same, and none of them is a backup that is missing or stale."""
+    restic = require(f"restic-{restic_version}")
+    repository = make_repository(tmp_path / "repo", restic_version, [Backup(ago(1))])
+    wrong = run_on(run, repository.path, restic, password="wrong")
+    nothing = run_on(run, tmp_path / "nothing", restic)
+    assert (wrong.status, nothing.status) == ("unknown", "unknown")
+    assert wrong.message.startswith("ERROR wrong password or no key")
+    assert nothing.message.startswith(f"ERROR no repository at {tmp_path}/nothing")
+
+
+@pytest.mark.parametrize("status", [2, 9, 77])
+def test_case_22_an_unknown_exit_code_is_a_failure(run: Run, tmp_path: Path, status: int) -> None:
+    outcome = run_on(run, "/srv/restic", restic_with(tmp_path, ago(1), end=f"exit {status}"))
+    assert (outcome.status, outcome.result["code"]) == ("unknown", "error")
+
+
+def test_case_23_a_running_backup_and_a_forgotten_lock_are_no_obstacle(run: Run, tmp_path: Path, restic_version: str) -> None:
+    """And no lock of ours is in the way of theirs: see test_read_only.py."""
+    repository = make_repository(tmp_path / "repo", restic_version, [Backup(ago(1))])
+    (repository.path / "locks" / ("ab" * 32)).write_bytes(b"no lock that could be read")
+    assert run_on(run, repository.path, repository.restic).status == "up"
+
+
+def test_case_27_read_only_credentials_suffice(run: Run, tmp_path: Path, restic_version: str) -> None:
+    """Without --no-lock, 0.14 tries for 44 s to write its lock, newer ones end with an error."""
+    repository = make_repository(tmp_path / "repo", restic_version, [Backup(ago(1))])
+    without_locks(repository)
+    outcome = run_on(run, repository.path, repository.restic)
+    assert outcome.status == "up", outcome
+    assert outcome.result["took_seconds"] < 10
+
+
+def without_locks(repository: Repository) -> None:
+    """Nobody can write a lock where `locks` is a file; root could in a folder of mode 555."""
+    (repository.path / "locks").rmdir()
+    (repository.path / "locks").touch()
+
+
+def test_case_28_no_cache_folder_in_a_sandbox(run: Run, tmp_path: Path, restic_version: str) -> None:
+    repository = make_repository(tmp_path / "repo", restic_version, [Backup(ago(1))])
+    outcome = run_on(run, repository.path, repository.restic, env={"HOME": "/nonexistent"})
+    assert outcome.status == "up", outcome
+    assert "cache" not in outcome.completed.stderr
+
+
+def test_case_28_the_cache_of_a_service_is_used(run: Run, tmp_path: Path, restic_version: str) -> None:
+    """systemd's CacheDirectory= names it in $CACHE_DIRECTORY."""
+    repository = make_repository(tmp_path / "repo", restic_version, [Backup(ago(1))])
+    env = {"HOME": "/nonexistent", "CACHE_DIRECTORY": str(tmp_path / "cache")}
+    assert run_on(run, repository.path, repository.restic, env=env).status == "up"
+    assert list((tmp_path / "cache" / "restic").glob("*/snapshots/*/*"))
+
+
+def test_case_30_secrets_in_argv(run: Run, tmp_path: Path) -> None:
+    """Everybody on the machine can read the arguments of every process."""
+    program = reporting_restic(tmp_path / "restic")
+    secret = "canary; touch /tmp/$(id) `id` \"'"
+    url = "rest:http://monitor:canary-in-url@127.0.0.1:9/web/"
+    run_on(run, url, program, password=secret, extra_env={"AWS_ACCESS_KEY_ID": "canary-1", "AWS_SECRET_ACCESS_KEY": "canary-2"})
+    (report,) = reports_of(program)
+    assert "canary" not in " ".join(report["arguments"])
+    assert report["environment"]["RESTIC_PASSWORD"] == secret

@@ -1,0 +1,118 @@
+"""The promise: nothing that the program does writes to a repository. Watched from the store's side."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from conftest import Run
+from looks import run_on
+from proxy import Proxy
+from restics import PASSWORD, Backup, Repository, make_repository
+from servers import S3, Rest
+
+
+def repository(path: Path, version: str) -> Repository:
+    return make_repository(path, version, [Backup(datetime.now(UTC) - timedelta(hours=1))])
+
+
+def tree(folder: Path) -> dict[str, tuple[int, int, int]]:
+    """Every file and folder with its mode, size and moment of change: a lock that came and went changed its folder."""
+    found = [folder, *sorted(folder.rglob("*"))]
+    return {str(path): (path.stat().st_mode, path.stat().st_size, path.stat().st_mtime_ns) for path in found}
+
+
+def lock_exclusively(repo: Repository) -> Path:
+    """As a killed `check` leaves it. restic waits 200 ms after it made its lock, so there is time for the kill."""
+    command = [str(repo.restic), "--no-cache", "--repo", str(repo.path), "check"]
+    environment = {"PATH": os.environ["PATH"], "RESTIC_PASSWORD": PASSWORD}
+    quiet = subprocess.DEVNULL
+    with subprocess.Popen(command, env=environment, stdin=quiet, stdout=quiet, stderr=quiet) as check:
+        end = time.monotonic() + 10
+        while not (found := [lock for lock in (repo.path / "locks").iterdir() if len(lock.name) == 64]):
+            assert time.monotonic() < end
+            time.sleep(0.001)
+        check.send_signal(signal.SIGKILL)
+    assert found[0].exists()
+    return found[0]
+
+
+def test_nothing_changes_in_a_local_repository(run: Run, tmp_path: Path, restic_version: str) -> None:
+    repo = repository(tmp_path / "repo", restic_version)
+    before = tree(repo.path)
+    assert run_on(run, repo.path, repo.restic).status == "up"
+    assert tree(repo.path) == before
+
+
+def test_nothing_changes_beside_an_exclusive_lock_and_it_is_no_obstacle(run: Run, tmp_path: Path, restic_version: str) -> None:
+    repo = repository(tmp_path / "repo", restic_version)
+    lock = lock_exclusively(repo)
+    with pytest.raises(AssertionError, match="already locked"):
+        repo.run("prune")
+    before = tree(repo.path)
+    assert str(lock) in before
+    assert run_on(run, repo.path, repo.restic).status == "up"
+    assert tree(repo.path) == before
+
+
+def test_nothing_changes_when_a_snapshot_is_damaged(run: Run, tmp_path: Path, restic_version: str) -> None:
+    repo = repository(tmp_path / "repo", restic_version)
+    (file,) = (repo.path / "snapshots").iterdir()
+    file.chmod(0o600)
+    file.write_bytes(b"")
+    before = tree(repo.path)
+    assert run_on(run, repo.path, repo.restic).status == "down"
+    assert tree(repo.path) == before
+
+
+def test_only_get_and_head_reach_s3(run: Run, s3: S3, restic_version: str) -> None:
+    path = f"read-only-{restic_version[2:]}/repo"
+    repo = repository(s3.folder / path, restic_version)
+    with Proxy(s3.endpoint) as proxy:
+        outcome = run_on(run, replace(s3, endpoint=proxy.url).location(path), repo.restic, env=s3.env)
+        assert outcome.status == "up", outcome
+        assert proxy.methods == {"GET", "HEAD"}
+        assert any("/snapshots/" in seen.path and seen.method == "GET" for seen in proxy.seen)
+        assert not any("locks" in seen.path for seen in proxy.seen)
+
+
+def test_only_get_and_head_reach_a_rest_server(run: Run, rest: Rest, restic_version: str) -> None:
+    repo = repository(rest.folder / f"read-only-{restic_version}", restic_version)
+    lock_exclusively(repo)
+    before = tree(repo.path)
+    with Proxy(rest.url) as proxy:
+        outcome = run_on(run, replace(rest, url=proxy.url).location(repo.path.name), repo.restic)
+        assert outcome.status == "up", outcome
+        assert proxy.methods == {"GET", "HEAD"}
+        assert any("/snapshots/" in seen.path for seen in proxy.seen)
+    assert tree(repo.path) == before
+
+
+def test_only_get_and_head_also_when_the_look_fails(run: Run, s3: S3, restic_version: str) -> None:
+    path = f"read-only-failing-{restic_version[2:]}/repo"
+    repo = repository(s3.folder / path, restic_version)
+    with Proxy(s3.endpoint) as proxy:
+        url = replace(s3, endpoint=proxy.url).location(path)
+        assert run_on(run, url, repo.restic, env=s3.env, password="wrong").status == "unknown"
+        wrong = {**s3.env, "AWS_SECRET_ACCESS_KEY": "x" * 40}
+        assert run_on(run, url, repo.restic, env=wrong).status == "unknown"
+        assert run_on(run, f"{url}/nothing", repo.restic, env=s3.env).status == "unknown"
+        assert proxy.methods <= {"GET", "HEAD"}
+        assert len(proxy.seen) > 3
+
+
+@pytest.mark.parametrize("arguments", [("config", "check"), ("config", "show"), ("run", "--no-push")])
+def test_no_command_writes(run: Run, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    repo = repository(tmp_path / "repo", "0.19")
+    config = tmp_path / "config.yaml"
+    config.write_text(f'repositories: {{web: {{url: "{repo.path}", restic: "{repo.restic}"}}}}')
+    before = tree(repo.path)
+    assert run(*arguments, "--config", config, env={"RESTIC_PASSWORD": PASSWORD}).returncode == 0
+    assert tree(repo.path) == before
