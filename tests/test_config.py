@@ -199,7 +199,7 @@ repositories:
   b: {password: {from_file: missing}, push_token: {from_file: missing}}
 """
     assert list(build(tmp_path, text, names=["a"])) == ["a"]
-    with pytest.raises(UsageError, match=r"^no repository is called 'c'; There are: a, b$"):
+    with pytest.raises(UsageError, match=r"^no repository is called 'c'; there are: a, b$"):
         build(tmp_path, text, names=["c"])
     text = "repositories: {web-server: {url: /srv}}\n"
     with pytest.raises(

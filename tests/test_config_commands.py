@@ -464,3 +464,19 @@ def test_an_environment_file_that_others_may_read_is_worth_a_warning(run: Run, t
         file.chmod(mode)
         done = run("config", "check", "--no-secrets", "-c", config, "--environment-file", file)
         assert ("an environment file usually holds secrets: chmod 600" in done.stderr) == (mode == 0o644)
+
+
+# what the Go tool knows
+
+
+def test_the_go_tools_fast_mode_is_a_warning_not_silence(run: Run, tmp_path: Path) -> None:
+    file = private(tmp_path, SEED)
+    done = run("config", "check", "--no-secrets", "-config", file, env={"RESTIC_MONITOR_FAST": "true"})
+    assert (done.returncode, errors(done)) == (
+        0,
+        [
+            "restic-monitor: warning: RESTIC_MONITOR_FAST is set, but there is no fast mode yet: "
+            "restic is used, and needs the password"
+        ],
+    )
+    assert run("config", "check", "--no-secrets", "-config", file, env={"RESTIC_MONITOR_FAST": "no"}).stderr == ""

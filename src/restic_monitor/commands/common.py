@@ -72,7 +72,10 @@ def environment_layers(common: Common) -> tuple[Layer, ...]:
 def load(common: Common) -> Builder:
     """Find and read the configuration. Raises UsageError; mistakes in the file are in `builder.draft.problems`."""
     layers = environment_layers(common)
-    file, named = find.find(common.config, find.effective(layers))
+    environment = find.effective(layers)
+    if environment.get("RESTIC_MONITOR_FAST", "").lower() in ("true", "1", "yes", "on"):
+        log.warning("RESTIC_MONITOR_FAST is set, but there is no fast mode yet: restic is used, and needs the password")
+    file, named = find.find(common.config, environment)
     log.info("configuration: %s", file)
     try:
         builder = Builder(draft.read(file), layers)

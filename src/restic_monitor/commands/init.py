@@ -10,7 +10,7 @@ from restic_monitor.errors import UsageError
 
 STARTER = """\
 # restic-monitor: which repositories to look at, how old the newest snapshot may be, and whom to tell.
-# All keys: https://github.com/restic-monitor/restic-monitor, docs/configuration.md
+# All keys: docs/configuration.md of the project
 # Try it: restic-monitor config check
 
 defaults:

@@ -63,8 +63,8 @@ class Builder:
         for name in names:
             if name not in blocks:
                 close = difflib.get_close_matches(name, blocks, 1)
-                hint = f"did you mean {close[0]}? " if close else ""
-                raise UsageError(f"no repository is called {name!r}; {hint}There are: {', '.join(blocks) or 'none'}")
+                hint = f"did you mean {close[0]}? There are" if close else "there are"
+                raise UsageError(f"no repository is called {name!r}; {hint}: {', '.join(blocks) or 'none'}")
             if not self.draft.enabled(blocks[name]):
                 raise UsageError(f"{name} is not enabled; see its enabled: in {self.draft.file}, or in defaults")
         wanted = set(names) or set(blocks)
