@@ -9,7 +9,8 @@ import contextlib
 import itertools
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, NoReturn, TextIO, cast
 
 import click
@@ -19,7 +20,6 @@ from restic_monitor.errors import ResticMonitorError
 
 _PROGRAM = "restic-monitor"
 _INTERNAL_ERROR = 70
-_NAGIOS_UNKNOWN = 3
 _EPILOG = """\b
 Exit status:
   0  every repository is up and was told
@@ -35,7 +35,8 @@ class Commands(click.Group):
     """A group whose default command is `run`: its options belong to the group's help and completion, too."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, arrange(args, self))
+        completes_a_command = ctx.resilient_parsing and _leading_options([*args, ""], self)[1] == [""]
+        return super().parse_args(ctx, [] if completes_a_command else arrange(args, self))
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         options = [p for p in self.commands["run"].params if isinstance(p, click.Option)]
@@ -60,33 +61,51 @@ class Commands(click.Group):
 def arrange(args: Sequence[str], group: click.Group) -> list[str]:
     """`-c x config check` → `config check -c x`; no command → `run`; Go's `-config` → `--config`."""
     args = [f"-{arg}" if arg == "-config" or arg.startswith("-config=") else arg for arg in args]
-    leading, rest = _leading_options(args, group.commands["run"])
-    if not rest and any(arg in ("--help", "-h", "--version") for arg in leading):
-        return args
-    path, command = 0, cast(click.Command, group)
-    while isinstance(command, click.Group) and path < len(rest) and rest[path] in command.commands:
-        command = command.commands[rest[path]]
-        path += 1
-    if not rest:
-        return ["run", *leading]
-    return [*rest[:path], *leading, *rest[path:]] if path else [*rest, *leading]
+    leading, rest = _leading_options(args, group)
+    if "--version" in leading:
+        return ["--version"]
+    if rest:
+        return _behind_the_command(leading, rest, group, group)
+    return ["--help"] if {"--help", "-h"} & set(leading) else ["run", *leading]
 
 
-def _leading_options(args: Sequence[str], run: click.Command) -> tuple[list[str], list[str]]:
+def _behind_the_command(leading: list[str], rest: list[str], group: click.Group, top: click.Group) -> list[str]:
+    """`rest` begins with a word that is no option."""
+    command = group.commands.get(rest[0])
+    if not isinstance(command, click.Group):
+        return [rest[0], *leading, *rest[1:]] if command else [*rest, *leading]
+    own, below = _leading_options(rest[1:], top)
+    leading = [*leading, *own]
+    return [rest[0], *(_behind_the_command(leading, below, command, top) if below else leading)]
+
+
+def _leading_options(args: Sequence[str], top: click.Group) -> tuple[list[str], list[str]]:
     """The options before the first word that is none, and everything from that word on."""
-    with_value = {name for p in run.params if isinstance(p, click.Option) and not p.is_flag and not p.count for name in p.opts}
+    options = [p for p in top.commands["run"].params if isinstance(p, click.Option)]
+    with_value = {name for option in options if not option.is_flag and not option.count for name in option.opts}
     position = 0
     while position < len(args) and args[position].startswith("-") and args[position] != "--":
-        position += 2 if args[position] in with_value else 1
+        position += 2 if _wants_next(args[position], with_value) else 1
     return list(args[:position]), list(args[position:])
+
+
+def _wants_next(arg: str, with_value: AbstractSet[str]) -> bool:
+    """Whether an option's value is the next word: `--config x`, `-c x`, `-vc x`, but not `-cx`."""
+    if arg.startswith("--"):
+        return arg in with_value
+    first = next((index for index, letter in enumerate(arg) if f"-{letter}" in with_value), None)
+    return first == len(arg) - 1
 
 
 def _common(function: Callable[..., Any]) -> Callable[..., Any]:
     """Options of every command."""
     options = [
-        click.option("-c", "--config", metavar="FILE", help="The configuration; see docs for where it is looked for."),
+        click.option(
+            "-c", "--config", type=click.Path(), metavar="FILE", help="The configuration; see docs for where it is looked for."
+        ),
         click.option(
             "--environment-file",
+            type=click.Path(),
             metavar="FILE",
             help="Variables (secrets) as in systemd's EnvironmentFile, NAME=value.",
         ),
@@ -212,54 +231,53 @@ def completion(shell: str) -> int:
 
 
 class _Patient:
-    """A stream whose reader may go away: what is written afterwards is lost, and nothing else changes."""
+    """A stream whose reader may go away: what is written afterwards is lost, and nothing else changes.
 
-    def __init__(self, stream: TextIO) -> None:
+    Any other failure is an error, once, unless the stream is `expendable`, as standard error is: what the program does
+    and how it ends never depends on that.
+    """
+
+    def __init__(self, stream: TextIO, *, expendable: bool) -> None:
         self._stream = stream
+        self._expendable = expendable
 
     def write(self, text: str) -> int:
-        try:
-            return self._stream.write(text)
-        except BrokenPipeError:
-            self._lost()
-            return len(text)
+        with self._losing():
+            self._stream.write(text)
+        return len(text)
 
     def flush(self) -> None:
-        try:
+        with self._losing():
             self._stream.flush()
-        except BrokenPipeError:
-            self._lost()
 
-    def _lost(self) -> None:
-        """What still waits in the buffer goes nowhere, too."""
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self._stream.fileno())
-        os.close(nowhere)
+    @contextlib.contextmanager
+    def _losing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            nowhere = os.open(os.devnull, os.O_WRONLY)  # what still waits in the buffer goes there, too
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
+            if not self._expendable and not isinstance(error, BrokenPipeError):
+                raise ResticMonitorError(f"cannot write the output: {(error.strerror or 'failed').lower()}") from None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
 
-def _patient(stream: TextIO | None) -> TextIO:
+def _patient(stream: TextIO | None, *, expendable: bool) -> TextIO:
     if stream is None:  # closed before we began
         return open(os.devnull, "w", encoding="utf-8")
     if hasattr(stream, "reconfigure"):
         stream.reconfigure(errors="backslashreplace")
-    return cast(TextIO, _Patient(stream))
+    return cast(TextIO, _Patient(stream, expendable=expendable))
 
 
 def main() -> NoReturn:
     """The program."""
-    sys.stdout, sys.stderr = _patient(sys.stdout), _patient(sys.stderr)
+    sys.stdout, sys.stderr = _patient(sys.stdout, expendable=False), _patient(sys.stderr, expendable=True)
     status = _status(sys.argv[1:])
-    try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            print(f"{_PROGRAM}: cannot write the output: {(error.strerror or '').lower()}", file=sys.stderr)
-        status = status or _INTERNAL_ERROR
-        os._exit(status)
+    sys.stderr.flush()
     # threads that were given up may hang in a library; nothing is left to do for anybody
     os._exit(status)
 
@@ -267,19 +285,41 @@ def main() -> NoReturn:
 def _status(args: list[str]) -> int:
     """Run a command. Errors are shown here, and nowhere else."""
     try:
-        return int(cli.main(args, prog_name=_PROGRAM, standalone_mode=False) or 0)
+        status = int(cli.main(args, prog_name=_PROGRAM, standalone_mode=False) or 0)
+        sys.stdout.flush()
+        return status
     except click.ClickException as error:
         error.show()
-        status = error.exit_code
+        status, message = error.exit_code, error.format_message()
     except ResticMonitorError as error:
-        for line in str(error).splitlines():
-            print(f"{_PROGRAM}: {line}" if not line.startswith(" ") else line, file=sys.stderr)
-        status = error.exit_status
+        _show(error)
+        status, message = error.exit_status, str(error)
     except (click.Abort, KeyboardInterrupt):
-        status = 130
+        from restic_monitor import process  # noqa: PLC0415
+
+        process.end_all()
+        status, message = 130, "interrupted"
     except Exception as error:  # noqa: BLE001 - the last place
-        status = _bug(error)
-    return _NAGIOS_UNKNOWN if _nagios(args) else status
+        status, message = _bug(error), f"internal error: {type(error).__name__}"
+    return _plugin_error(message) if _nagios(args) else status
+
+
+def _show(error: ResticMonitorError) -> None:
+    """A line for each mistake; for the journal with their priority."""
+    from restic_monitor.commands import common  # noqa: PLC0415 - by now it is nearly always imported
+
+    priority = "<3>" if common.to_the_journal(sys.stderr, os.environ) else ""
+    for line in str(error).splitlines():
+        print(f"{priority}{_PROGRAM}: {line}" if not line.startswith(" ") else f"{priority}{line}", file=sys.stderr)
+
+
+def _plugin_error(message: str) -> int:
+    from restic_monitor.outputs import nagios  # noqa: PLC0415
+
+    with contextlib.suppress(ResticMonitorError):
+        sys.stdout.write(nagios.error(message))
+        sys.stdout.flush()
+    return nagios.UNKNOWN
 
 
 def _bug(error: Exception) -> int:

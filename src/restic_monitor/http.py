@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import heapq
+import http.client
 import itertools
 import logging
+import re
 import socket
 import ssl
 import threading
@@ -24,16 +26,14 @@ import urllib3.exceptions
 
 from restic_monitor import __version__
 
-# urllib3 writes whole addresses to its log, at DEBUG and with some warnings
-logging.getLogger("urllib3").setLevel(logging.CRITICAL)
+# urllib3 writes whole addresses to its log, at DEBUG and with some warnings: nobody hears it, whatever its level
+logging.getLogger("urllib3").propagate = False
 
 BODY_LIMIT_BYTES = 64 * 1024
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MAX_REDIRECTS = 3
 _TRIES = 2
-_RETRY_PAUSE_SECONDS = 1.0
 _RETRY_AFTER_LIMIT_SECONDS = 10.0
-_REFUSALS_BEFORE_GIVING_UP = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +46,13 @@ class Answer:
 
 
 class HttpError(Exception):
-    """No answer. `sent` tells whether the request may have been received: then nobody may send it again."""
+    """No answer. `sent`: the request may have been received, so nobody may send it again. `lasting`: no second try helps."""
 
-    def __init__(self, reason: str, *, sent: bool) -> None:
+    def __init__(self, reason: str, *, sent: bool = False, lasting: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
         self.sent = sent
+        self.lasting = lasting
 
 
 class _Alarm:
@@ -84,33 +85,52 @@ class _Alarm:
                     self._changed.wait(wait)
                     continue
                 _, _, connected = heapq.heappop(self._heap)
-                with contextlib.suppress(OSError, TypeError):  # TypeError: TLS inside TLS, through an https proxy
+                with contextlib.suppress(OSError):  # closed in the meantime
                     # the plain socket's own method: that of an SSLSocket would only drop its TLS state
                     socket.socket.shutdown(connected, socket.SHUT_RDWR)
 
 
 _alarm = _Alarm()
-_request = threading.local()
-"""`deadline` of the request that this thread makes; urllib3 offers no way to hand it through."""
 
 
-def _set_alarm(connected: socket.socket | None) -> None:
-    """From here on an answer is awaited."""
-    if connected is not None:
-        _alarm.watch(connected, _request.deadline)
-        _request.connected = connected
+class _Request(threading.local):
+    """The request that this thread makes; urllib3 offers no way to hand this through."""
+
+    deadline = 0.0
+    watched: socket.socket | None = None
+    sent = False
+
+    def watch(self, connected: socket.socket) -> None:
+        self.unwatch()
+        # TLS inside TLS, through an https proxy, is no socket but holds one
+        self.watched = getattr(connected, "socket", connected)
+        _alarm.watch(self.watched, self.deadline)
+
+    def unwatch(self) -> None:
+        if self.watched is not None:
+            _alarm.forget(self.watched)
+        self.watched = None
+
+
+_request = _Request()
 
 
 class _HttpConnection(urllib3.connection.HTTPConnection):
+    def _new_conn(self) -> socket.socket:
+        connected = super()._new_conn()
+        _request.watch(connected)  # a proxy may drip its answer to CONNECT, too
+        return connected
+
     def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]
-        _set_alarm(self.sock)
+        """The request has been written: from here on an answer is awaited."""
+        _request.sent = True
+        if self.sock is not None:
+            _request.watch(self.sock)
         return super().getresponse()
 
 
-class _HttpsConnection(urllib3.connection.HTTPSConnection):
-    def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]
-        _set_alarm(self.sock)
-        return super().getresponse()
+class _HttpsConnection(_HttpConnection, urllib3.connection.HTTPSConnection):
+    pass
 
 
 class _HttpPool(urllib3.HTTPConnectionPool):
@@ -123,13 +143,15 @@ class _HttpsPool(urllib3.HTTPSConnectionPool):
 
 @dataclass(slots=True)
 class Http:
-    """Shared by all receivers of a run. `environment` holds the proxy variables; `connections` is how many stay open."""
+    """Shared by all receivers of a run. `environment` holds the proxy variables; `connections` is how many stay open,
+    `pause_seconds` the wait before a second try."""
 
-    environment: Mapping[str, str]
+    environment: Mapping[str, str] = field(repr=False)
     connections: int = 64
-    _pools: dict[tuple[str | None, str | None], urllib3.PoolManager] = field(default_factory=dict)
-    _refusals: dict[str, int] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    pause_seconds: float = 1.0
+    _pools: dict[tuple[str | None, str | None], urllib3.PoolManager] = field(default_factory=dict, repr=False)
+    _unreachable: set[str] = field(default_factory=set, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def get(
         self,
@@ -141,22 +163,27 @@ class Http:
         answer_seconds: float = 90.0,
     ) -> Answer:
         """GET, redirects on the same host followed. Sent once more only where the first cannot have counted: nobody was
-        reached, or the answer was 429 or 503. A host that refused twice is not tried again by anybody.
+        reached, or the answer was 429 or 503. A host that was not reached twice is not tried again by anybody.
 
         `connect_seconds` is for connecting, `answer_seconds` for the whole answer. Raises HttpError.
         """
+        host = _host(url)
         for attempt in range(1, _TRIES + 1):
-            last = attempt == _TRIES
+            if host in self._unreachable:
+                raise HttpError(f"{host} could not be reached before in this run and was not tried again", lasting=True)
             try:
                 answer = self._follow(url, headers or {}, cacert, connect_seconds, answer_seconds)
             except HttpError as error:
-                if error.sent or last or self._given_up(url):
+                if error.sent or error.lasting:
                     raise
-                time.sleep(_RETRY_PAUSE_SECONDS)
+                if attempt == _TRIES:
+                    self._unreachable.add(host)
+                    raise
+                time.sleep(self.pause_seconds)
                 continue
-            if answer.status not in (429, 503) or last:
+            if answer.status not in (429, 503) or attempt == _TRIES:
                 return answer
-            time.sleep(_retry_after(answer))
+            time.sleep(_retry_after(answer, self.pause_seconds))
         raise AssertionError("unreachable")
 
     def _follow(
@@ -168,24 +195,19 @@ class Http:
             if answer.status not in _REDIRECTS or not answer.headers.get("location"):
                 return answer
             url = _redirected(url, answer.headers["location"])
-        raise HttpError("redirected in a circle", sent=True)
+        raise HttpError(f"{_host(url)} redirects in a circle", lasting=True)
 
     def _once(
         self, url: str, headers: Mapping[str, str], cacert: str | None, connect_seconds: float, deadline: float
     ) -> Answer:
-        if self._given_up(url):
-            raise HttpError(f"{_host(url)} refused before in this run and was not tried again", sent=False)
-        _request.deadline, _request.connected = deadline, None
+        _request.deadline, _request.sent = deadline, False
         try:
             return self._exchange(url, headers, cacert, connect_seconds, deadline)
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            problem = _explain(error, _host(url), expired=time.monotonic() >= deadline)
+            expired = time.monotonic() >= deadline
+            problem = _unanswered(error, _host(url), expired) if _request.sent else _unsent(error, _host(url))
         finally:
-            if _request.connected is not None:
-                _alarm.forget(_request.connected)
-        if not problem.sent:
-            with self._lock:
-                self._refusals[_host(url)] = self._refusals.get(_host(url), 0) + 1
+            _request.unwatch()
         raise problem  # not `from`: urllib3's text has the whole address in it
 
     def _exchange(
@@ -207,11 +229,9 @@ class Http:
                 response.close()
         finally:
             response.release_conn()
+        if time.monotonic() >= deadline:  # cut by the alarm, which looks like the end of an answer without a length
+            raise TimeoutError
         return Answer(response.status, {name.lower(): value for name, value in response.headers.items()}, body)
-
-    def _given_up(self, url: str) -> bool:
-        with self._lock:
-            return self._refusals.get(_host(url), 0) >= _REFUSALS_BEFORE_GIVING_UP
 
     def _pool(self, url: str, cacert: str | None) -> urllib3.PoolManager:
         key = (cacert, self._proxy(url))
@@ -221,9 +241,12 @@ class Http:
             return self._pools[key]
 
     def _make_pool(self, cacert: str | None, proxy: str | None) -> urllib3.PoolManager:
-        context = ssl.create_default_context(cafile=self.environment.get("SSL_CERT_FILE"))
-        if cacert:  # trusted besides the system's authorities
-            context.load_verify_locations(cafile=cacert)
+        try:
+            context = ssl.create_default_context(cafile=self.environment.get("SSL_CERT_FILE"))
+            if cacert:  # trusted besides the system's authorities
+                context.load_verify_locations(cafile=cacert)
+        except OSError:  # ssl.SSLError is one
+            raise HttpError("the file of cacert, or of SSL_CERT_FILE, holds no certificates", lasting=True) from None
         options = {"num_pools": self.connections, "maxsize": self.connections, "ssl_context": context}
         pool = _proxied(proxy, options) if proxy else urllib3.PoolManager(**options)  # type: ignore[arg-type]
         pool.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
@@ -247,22 +270,31 @@ class Http:
 def _proxied(proxy: str, options: Mapping[str, object]) -> urllib3.ProxyManager:
     parts = urlsplit(proxy)
     if parts.scheme not in ("http", "https"):
-        raise HttpError(f"a proxy of the kind {parts.scheme}:// is not supported; use http:// or https://", sent=False)
+        raise HttpError(f"a proxy of the kind {parts.scheme}:// is not supported; use http:// or https://", lasting=True)
     headers = {}
     if parts.username is not None:
         headers = urllib3.make_headers(proxy_basic_auth=unquote(parts.netloc.rpartition("@")[0]))
     plain = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-    return urllib3.ProxyManager(plain, proxy_headers=headers, **options)  # type: ignore[arg-type]
+    return urllib3.ProxyManager(
+        plain,
+        proxy_headers=headers,
+        proxy_ssl_context=options["ssl_context"],  # type: ignore[arg-type]
+        **options,  # type: ignore[arg-type]
+    )
 
 
 def _redirected(url: str, location: str) -> str:
     """Where a redirect leads: the same host, and never from https back to http. Raises HttpError."""
-    target = urljoin(url, location)
-    here, there = urlsplit(url), urlsplit(target)
+    here = urlsplit(url)
+    try:
+        target = urljoin(url, location)
+        there = urlsplit(target)
+    except ValueError:
+        raise HttpError(f"{_host(url)} redirects to something that is no address", lasting=True) from None
     if there.hostname != here.hostname:
-        raise HttpError(f"{_host(url)} redirects to another host ({one_host(there.hostname)})", sent=True)
+        raise HttpError(f"{_host(url)} redirects to another host ({one_host(there.hostname)})", lasting=True)
     if there.scheme not in ("http", "https") or (here.scheme == "https" and there.scheme == "http"):
-        raise HttpError(f"{_host(url)} redirects from https to {there.scheme}", sent=True)
+        raise HttpError(f"{_host(url)} redirects from {here.scheme} to {there.scheme}", lasting=True)
     return target
 
 
@@ -271,12 +303,12 @@ def one_host(name: str | None) -> str:
     return "".join(character for character in (name or "?") if character.isalnum() or character in ".-:[]")[:60]
 
 
-def _retry_after(answer: Answer) -> float:
+def _retry_after(answer: Answer, otherwise: float) -> float:
     """Seconds to wait: what the server asks for, ten at most."""
     try:
         return min(max(0.0, float(answer.headers.get("retry-after", ""))), _RETRY_AFTER_LIMIT_SECONDS)
     except ValueError:
-        return _RETRY_PAUSE_SECONDS
+        return otherwise
 
 
 def _host(url: str) -> str:
@@ -285,41 +317,53 @@ def _host(url: str) -> str:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An exception and what it was made of, the outermost first: urllib3 keeps the inner ones in several places."""
     seen: BaseException | None = error
     while seen is not None:
         yield seen
-        reason = getattr(seen, "reason", None)
-        original = getattr(seen, "original_error", None)
-        inner = [original, reason, *(argument for argument in seen.args), seen.__cause__, seen.__context__]
-        seen = next((each for each in inner if isinstance(each, BaseException) and each is not seen), None)
+        inner = (getattr(seen, "original_error", None), *seen.args, seen.__cause__, seen.__context__)
+        seen = next((each for each in inner if isinstance(each, BaseException)), None)
 
 
-def _explain(error: Exception, host: str, *, expired: bool) -> HttpError:  # noqa: PLR0911 - a table
-    """What happened, in words of our own: the text of the libraries holds whole addresses."""
+# What happened, in words of our own: the text of the libraries holds whole addresses.
+
+
+def _unsent(error: Exception, host: str) -> HttpError:  # noqa: PLR0911 - a table
+    """Why nobody got the request."""
     causes = list(_chain(error))
 
-    def among(*kinds: type[BaseException]) -> BaseException | None:
-        return next((cause for cause in causes if isinstance(cause, kinds)), None)
+    def among(kind: type[BaseException]) -> BaseException | None:
+        return next((cause for cause in causes if isinstance(cause, kind)), None)
 
+    if tunnel := next((found for cause in causes if (found := _TUNNEL.match(str(cause)))), None):
+        return HttpError(f"the proxy does not connect to {host}: it answered {tunnel[1]}")
     if certificate := among(ssl.SSLCertVerificationError):
         why = getattr(certificate, "verify_message", "") or "not trusted"
-        return HttpError(f"the certificate of {host} was not accepted: {why}; cacert names another authority", sent=False)
-    if among(ssl.SSLError) and not among(urllib3.exceptions.ProtocolError):
-        return HttpError(f"no TLS connection to {host}", sent=False)
-    if among(urllib3.exceptions.NameResolutionError, socket.gaierror):
-        return HttpError(f"the name {host} does not resolve", sent=False)
-    if among(urllib3.exceptions.ConnectTimeoutError):
-        return HttpError(f"connecting to {host} timed out", sent=False)
+        return HttpError(f"the certificate of {host} was not accepted: {why}; cacert names another authority", lasting=True)
     if among(urllib3.exceptions.ProxyError):
-        return HttpError(f"the proxy does not connect to {host}", sent=False)
+        return HttpError(f"the proxy on the way to {host} cannot be reached")
+    if among(ssl.SSLError):
+        return HttpError(f"no TLS connection to {host}", lasting=True)
+    if among(urllib3.exceptions.NameResolutionError):
+        return HttpError(f"the name {host} does not resolve")
+    if among(TimeoutError):
+        return HttpError(f"connecting to {host} timed out")
     if among(ConnectionRefusedError):
-        return HttpError(f"{host} refused the connection", sent=False)
-    if among(urllib3.exceptions.NewConnectionError):
-        return HttpError(f"no connection to {host}", sent=False)
-    if among(urllib3.exceptions.LocationValueError, ssl.SSLError) and not among(urllib3.exceptions.ProtocolError):
-        return HttpError(f"the address on {host} is not valid", sent=False)
-    if expired or among(urllib3.exceptions.ReadTimeoutError, TimeoutError):
+        return HttpError(f"{host} refused the connection")
+    if among(urllib3.exceptions.LocationValueError):
+        return HttpError(f"the address on {host} is not valid", lasting=True)
+    return HttpError(f"no connection to {host}")
+
+
+# http.client's _tunnel
+_TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
+
+
+def _unanswered(error: Exception, host: str, expired: bool) -> HttpError:
+    """What became of the answer to a request that was sent."""
+    causes = list(_chain(error))
+    if expired or any(isinstance(cause, TimeoutError) for cause in causes):
         return HttpError(f"{host} did not answer in time", sent=True)
-    if isinstance(error, OSError) and among(FileNotFoundError, PermissionError):
-        return HttpError("the file of cacert or SSL_CERT_FILE cannot be read", sent=False)
-    return HttpError(f"{host} closed the connection before it answered", sent=True)
+    if any(isinstance(cause, OSError | http.client.IncompleteRead) for cause in causes):
+        return HttpError(f"{host} closed the connection before it answered", sent=True)
+    return HttpError(f"{host} answered something that is not HTTP", sent=True)

@@ -45,6 +45,10 @@ class _Task:
     push: tuple[int, int] | None = None
 
 
+_NOTHING = (-1, None)
+"""An end of no task."""
+
+
 class Monitor:
     """`jobs` looks and `connections` pushes at once; pushes never hold up a look. `bugs` says where the program failed."""
 
@@ -62,13 +66,18 @@ class Monitor:
 
     def run(self) -> Iterator[Event]:
         """Every watch's Result as soon as it is judged (`deliveries` None), and again when its receivers were told."""
-        while self._looks or self._pushes or self._tasks:
+        while (self._looks or self._pushes or self._tasks) and not self._stopped:
             yield from self._start_looks()
             self._start_pushes()
             yield from self._next_end()
 
+    def stop(self) -> None:
+        """`run` ends at its next step, having lost nothing. May be called by a signal handler: SimpleQueue.put may."""
+        self._stopped = True
+        self._ended.put(_NOTHING)
+
     def finish(self, seconds: float) -> Iterator[Result]:
-        """After an interruption: start nothing more, and wait a little for the pushes that are under way."""
+        """After `stop`: start nothing more, and wait a little for the pushes that are under way."""
         self._looks.clear()
         self._pushes.clear()
         limit = time.monotonic() + seconds
@@ -85,6 +94,7 @@ class Monitor:
         return bool(self._abandoned)
 
     _abandoned = 0
+    _stopped = False
 
     # starting
 

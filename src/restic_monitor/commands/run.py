@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import FrameType
-from typing import NoReturn
 
 from restic_monitor import process
 from restic_monitor.commands.common import Common, load, log
@@ -31,14 +30,6 @@ class Options:
     only_failing: bool = False
 
 
-class Ended(KeyboardInterrupt):
-    """A signal that ends the program, as an exception in the main thread."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__()
-        self.exit_status = 128 + number
-
-
 def run(common: Common, options: Options) -> int:
     """Raises UsageError before anything is looked at."""
     started = datetime.now(UTC)
@@ -48,18 +39,23 @@ def run(common: Common, options: Options) -> int:
         repositories = [_dry(repository) for repository in repositories]
     monitor = Monitor(repositories, jobs=builder.jobs, connections=builder.connections)
     results: dict[str, Result] = {}
-    with _signals():
+    with _signals(monitor) as received:
         try:
             for event in _shown(monitor.run(), repositories, common, options):
                 _keep(results, event)
-            ended = 0
-        except KeyboardInterrupt as signalled:
-            ended = getattr(signalled, "exit_status", 128 + signal.SIGINT)
-            _wind_up(monitor, results)
-    report = _report(started, repositories, results, options)
+            if received:
+                process.end_all()
+                for event in monitor.finish(_FINISH_SECONDS):
+                    _keep(results, event)
+        except KeyboardInterrupt:  # the second signal: no more waiting
+            process.end_all()
+    ended = 128 + received[0] if received else 0
+    for bug in monitor.bugs:
+        log.error("internal error: %s; please report it", bug)
+    report = _report(started, repositories, results, options, complete=not (ended or monitor.bugs))
     if not common.quiet:
-        _print(report, options.format, monitor)
-    return _exit_status(report, monitor, ended, options.format)
+        _print(report, options.format)
+    return nagios.exit_status(report) if options.format == "nagios" else _exit_status(report, monitor, ended)
 
 
 def _keep(results: dict[str, Result], event: Event) -> None:
@@ -89,36 +85,36 @@ def _shown(events: Iterable[Event], repositories: Sequence[Repository], common: 
 
 
 @contextmanager
-def _signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP (unless ignored, as by nohup) end the run as Ctrl-C does."""
-    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {}
-    for name in names:
-        number = getattr(signal, name)
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            before[number] = signal.signal(number, _raise_ended)
+def _signals(monitor: Monitor) -> Iterator[list[int]]:
+    """The first SIGINT, SIGTERM or SIGHUP (unless ignored, as by nohup) stops the run in order, the next one at once.
+
+    Those that came are in the list.
+    """
+    received: list[int] = []
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        if len(received) > 1:
+            raise KeyboardInterrupt
+        monitor.stop()
+
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.signal(number, handle) for number in numbers if signal.getsignal(number) is not signal.SIG_IGN}
     try:
-        yield
+        yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def _raise_ended(number: int, frame: FrameType | None) -> NoReturn:
-    raise Ended(number)
-
-
-def _wind_up(monitor: Monitor, results: dict[str, Result]) -> None:
-    """End the children, wait a little for the pushes under way; a second signal ends that too."""
-    try:
-        process.end_all()
-        for result in monitor.finish(_FINISH_SECONDS):
-            _keep(results, result)
-    except KeyboardInterrupt:
-        return
-
-
-def _report(started: datetime, repositories: Sequence[Repository], results: dict[str, Result], options: Options) -> Report:
+def _report(
+    started: datetime,
+    repositories: Sequence[Repository],
+    results: dict[str, Result],
+    options: Options,
+    *,
+    complete: bool,
+) -> Report:
     names = [watch.name for repository in repositories for watch in repository.watches]
     return Report(
         started,
@@ -126,12 +122,11 @@ def _report(started: datetime, repositories: Sequence[Repository], results: dict
         tuple(name for name in names if name not in results),
         options.push,
         options.only_failing,
+        complete,
     )
 
 
-def _print(report: Report, form: str, monitor: Monitor) -> None:
-    for bug in monitor.bugs:
-        log.error("internal error: %s; please report it", bug)
+def _print(report: Report, form: str) -> None:
     if form == "json":
         sys.stdout.write(json.render(report))
     elif form == "nagios":
@@ -144,10 +139,8 @@ def _print(report: Report, form: str, monitor: Monitor) -> None:
         sys.stdout.write(text.render(report))
 
 
-def _exit_status(report: Report, monitor: Monitor, ended: int, form: str) -> int:
-    """0 up and told, 1 something is DOWN or UNKNOWN, 3 a push failed, 70 a bug, 128+N a signal; with nagios its own."""
-    if form == "nagios":
-        return nagios.UNKNOWN if monitor.bugs or ended else nagios.exit_status(report)
+def _exit_status(report: Report, monitor: Monitor, ended: int) -> int:
+    """0 up and told, 1 something is DOWN or UNKNOWN, 3 a push failed, 70 a bug, 128+N a signal."""
     if ended:
         return ended
     if monitor.bugs:

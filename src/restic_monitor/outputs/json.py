@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Any
-
-import msgspec
 
 from restic_monitor import __version__
 from restic_monitor.model import Result
@@ -20,7 +19,7 @@ def render(report: Report) -> str:
         "results": [_result(report, result) for result in report.shown],
         "unfinished": list(report.unfinished),
     }
-    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"
+    return json.dumps(document, indent=2) + "\n"  # ASCII: right in every locale
 
 
 def _result(report: Report, result: Result) -> dict[str, Any]:

@@ -5,38 +5,44 @@ Source: https://www.monitoring-plugins.org/doc/guidelines.html
 
 from __future__ import annotations
 
-from restic_monitor.model import Result, Status
+from restic_monitor.model import Result, Status, one_line
 from restic_monitor.outputs.report import Report, counted
 
-_WORDS = {Status.UP: "OK", Status.WARN: "WARNING", Status.DOWN: "CRITICAL", Status.UNKNOWN: "UNKNOWN"}
 OK, WARNING, CRITICAL, UNKNOWN = range(4)
+_WORDS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
+_CODES = {Status.UP: OK, Status.WARN: WARNING, Status.DOWN: CRITICAL, Status.UNKNOWN: UNKNOWN}
 
 
 def render(report: Report) -> str:
-    worst = max((result.status for result in report.results), default=Status.UNKNOWN)
-    word = "WARNING" if worst is Status.UP and report.failed_pushes else _WORDS[worst]
     pushes = f", {report.failed_pushes} not told" if report.failed_pushes else ""
-    first = next((result for result in report.results if result.status is worst and worst > Status.UP), None)
-    detail = f"; {first.watch.name}: {first.message}" if first else ""
+    unfinished = f", {len(report.unfinished)} not looked at" if report.unfinished else ""
+    worst = max(report.results, key=lambda result: result.status, default=None)
+    detail = f"; {worst.watch.name}: {worst.message}" if worst and worst.status > Status.UP else ""
+    summary = _clean(f"{_WORDS[exit_status(report)]} - {counted(report)}{unfinished}{pushes}{detail}")
     data = " ".join(_data(result) for result in report.results if result.age is not None)
-    lines = [_clean(f"RESTIC {word} - {counted(report)}{pushes}{detail}") + (f" | {data}" if data else "")]
+    lines = [f"RESTIC {summary}" + (f" | {data}" if data else "")]
     lines += [_clean(_line(report, result)) for result in report.shown]
     return "\n".join(lines) + "\n"
 
 
+def error(message: str) -> str:
+    """What a plugin says when it could not begin: Nagios shows standard output only."""
+    return f"RESTIC UNKNOWN - {_clean(message)}\n"
+
+
 def exit_status(report: Report) -> int:
-    """0 OK; 1 WARN or a failed push; 2 DOWN; 3 UNKNOWN, or nothing seen at all."""
+    """0 OK; 1 WARN or a failed push; 2 DOWN; 3 UNKNOWN, nothing seen at all, or an incomplete run."""
     worst = max((result.status for result in report.results), default=Status.UNKNOWN)
-    if worst is Status.DOWN:
-        return CRITICAL
-    if worst is Status.UNKNOWN or report.unfinished:
+    if worst < Status.DOWN and (report.unfinished or not report.complete):
         return UNKNOWN
-    return WARNING if worst is Status.WARN or report.failed_pushes else OK
+    if worst is Status.UP and report.failed_pushes:
+        return WARNING
+    return _CODES[worst]
 
 
 def _line(report: Report, result: Result) -> str:
     failed = f" (push failed: {report.push_message(result)})" if report.push(result) == "failed" else ""
-    return f"{_WORDS[result.status]}: {result.watch.name}: {result.message}{failed}"
+    return f"{_WORDS[_CODES[result.status]]}: {result.watch.name}: {result.message}{failed}"
 
 
 def _data(result: Result) -> str:
@@ -48,5 +54,5 @@ def _data(result: Result) -> str:
 
 
 def _clean(text: str) -> str:
-    """ "|" begins performance data."""
-    return text.replace("|", "/")
+    """One line; "|" begins performance data."""
+    return one_line(text).replace("|", "/")

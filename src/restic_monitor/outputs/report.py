@@ -13,13 +13,14 @@ from restic_monitor.model import Result, Status
 @dataclass(frozen=True, slots=True)
 class Report:
     """A run that is over. `results` in configuration order; `unfinished` names what an interruption left out; `telling` is
-    False when nobody was to be told (`--no-push`)."""
+    False when nobody was to be told (`--no-push`); `complete` is False after a signal or an internal error."""
 
     started: datetime
     results: tuple[Result, ...]
     unfinished: tuple[str, ...] = ()
     telling: bool = True
     only_failing: bool = False
+    complete: bool = True
 
     @property
     def shown(self) -> tuple[Result, ...]:

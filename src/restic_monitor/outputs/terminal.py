@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TextIO
@@ -52,7 +53,13 @@ class Watching:
         self._task = self._bar.add_task("", total=len(names))
 
     def follow(self, events: Iterable[Event]) -> Iterator[Event]:
-        with Live(get_renderable=self._render, console=self._screen, transient=True, refresh_per_second=8):
+        with Live(
+            get_renderable=self._render,
+            console=self._screen,
+            transient=True,
+            refresh_per_second=8,
+            redirect_stderr=sys.stderr.isatty(),  # elsewhere it disturbs nothing, and belongs where the user sent it
+        ):
             for event in events:
                 if isinstance(event, Looking):
                     self._looking[event.name] = time.monotonic()

@@ -143,7 +143,8 @@ class UptimeKuma:
         url = self.address.url(**parameters(result, message))
         headers = {}
         if self.address.userinfo:
-            plain = unquote(self.address.userinfo).encode()
+            user, _, password = self.address.userinfo.partition(":")
+            plain = f"{unquote(user)}:{unquote(password)}".encode()
             headers["Authorization"] = f"Basic {base64.b64encode(plain).decode()}"
         return self.http.get(url, headers=headers, cacert=self.cacert)
 
@@ -164,7 +165,7 @@ def _judge(answer: Answer, address: Address) -> Delivery:
         return Delivery(True)
     if "not found or not active" in reply.msg:
         return Delivery(False, f"{host} knows no such monitor, or it is paused: is push_token right?")
-    reason = one_line(reply.msg.replace(address.token, "***")) or "no reason"
+    reason = one_line(reply.msg.replace(address.token, "***").replace(quote(address.token, safe=""), "***")) or "no reason"
     return Delivery(False, f"{host} answered {answer.status}: {shorten(reason, 80)}")
 
 

@@ -1,0 +1,346 @@
+"""A run: limits, looks that hang, bugs in a part, and pushes that hold nothing up."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from conftest import Run
+from desk import ASLEEP, FRESH, STALE, Desk
+from kuma import Kuma
+from restic_monitor.checks.freshness import Freshness
+from restic_monitor.http import Http
+from restic_monitor.model import (
+    Check,
+    Code,
+    Delivery,
+    Observation,
+    ProbeError,
+    Receiver,
+    Repository,
+    Result,
+    Snapshot,
+    Status,
+    Verdict,
+    Watch,
+)
+from restic_monitor.monitor import Event, Looking, Monitor
+from restic_monitor.receivers.uptime_kuma import UptimeKuma, address
+
+SECRET = "nobody may see this"
+DAY = Freshness(timedelta(days=1), "1d")
+
+
+@dataclass(frozen=True)
+class Seeing:
+    """A probe that does something, then sees one fresh snapshot."""
+
+    do: Callable[[float], object] = lambda deadline: None
+    source: str = "test"
+
+    def observe(self, deadline: float) -> Observation:
+        self.do(deadline)
+        return Observation(self.source, (Snapshot("a1b2c3d4", datetime.now(UTC)),), ())
+
+
+@dataclass(frozen=True)
+class Judging:
+    do: Callable[[], Verdict]
+
+    def judge(self, seen: Observation, now: datetime) -> Verdict:
+        return self.do()
+
+
+@dataclass(frozen=True)
+class Telling:
+    """A receiver that does something; what it tells is in `told`."""
+
+    do: Callable[[Result], Delivery] = lambda result: Delivery(True)
+    told: list[Result] = field(default_factory=list)
+
+    def send(self, result: Result) -> Delivery:
+        self.told.append(result)
+        return self.do(result)
+
+    def preview(self, result: Result) -> str:
+        return "told"
+
+
+def fail(*_: object) -> None:
+    raise KeyError(SECRET)
+
+
+def repository(
+    name: str,
+    do: Callable[[float], object] = lambda deadline: None,
+    receivers: Sequence[Receiver] = (),
+    checks: Sequence[Check] = (DAY,),
+    seconds: float = 5,
+) -> Repository:
+    return Repository(name, Seeing(do), (Watch(name, tuple(checks), tuple(receivers)),), timedelta(seconds=seconds))
+
+
+def last(events: Sequence[Event]) -> dict[str, Result]:
+    return {event.watch.name: event for event in events if isinstance(event, Result)}
+
+
+def run_all(*repositories: Repository, jobs: int = 8, connections: int = 8) -> tuple[Monitor, dict[str, Result]]:
+    monitor = Monitor(repositories, jobs=jobs, connections=connections)
+    return monitor, last(list(monitor.run()))
+
+
+@pytest.fixture
+def desk(run: Run) -> Desk:
+    return Desk(run)
+
+
+# the order of things
+
+
+def test_a_result_comes_when_it_is_judged_and_again_when_it_was_told() -> None:
+    monitor = Monitor([repository("a", receivers=[Telling()])], jobs=1, connections=1)
+    begun, judged, told = monitor.run()
+    assert begun == Looking("a")
+    assert isinstance(judged, Result)
+    assert isinstance(told, Result)
+    assert (judged.deliveries, told.deliveries) == (None, (Delivery(True),))
+    assert judged.status is Status.UP
+
+
+def test_several_receivers_are_all_told_and_their_deliveries_keep_their_order() -> None:
+    def slow(result: Result) -> Delivery:
+        time.sleep(0.1)
+        return Delivery(False, "first")
+
+    _, results = run_all(repository("a", receivers=[Telling(slow), Telling()]))
+    assert results["a"].deliveries == (Delivery(False, "first"), Delivery(True))
+    assert not results["a"].told
+
+
+def test_a_result_without_receivers_is_told_to_nobody() -> None:
+    _, results = run_all(repository("a"))
+    assert results["a"].deliveries == ()
+    assert results["a"].told
+
+
+def test_a_probe_error_is_unknown_with_its_reason_and_pushed() -> None:
+    def refuse(_: float) -> None:
+        raise ProbeError(Code.UNREACHABLE, "no route to host")
+
+    receiver = Telling()
+    monitor, results = run_all(repository("a", refuse, [receiver]))
+    assert results["a"].status is Status.UNKNOWN
+    assert [result.message for result in receiver.told] == ["UNREACHABLE no route to host"]
+    assert not monitor.bugs
+
+
+# limits
+
+
+class Gauge:
+    """How many are inside at once."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = self.most = self.all = 0
+
+    def __call__(self, *_: object) -> Delivery:
+        with self._lock:
+            self._inside += 1
+            self.all += 1
+            self.most = max(self.most, self._inside)
+        time.sleep(0.05)
+        with self._lock:
+            self._inside -= 1
+        return Delivery(True)
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+def test_no_more_looks_than_jobs_and_no_more_pushes_than_connections(limit: int) -> None:
+    looks, pushes = Gauge(), Gauge()
+    repositories = [repository(f"r{number}", looks, [Telling(pushes)] * 3) for number in range(6)]
+    run_all(*repositories, jobs=limit, connections=limit)
+    assert (looks.most, looks.all) == (limit, 6)
+    assert (pushes.most, pushes.all) == (limit, 18)
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_restic_runs_as_often_at_once_as_jobs_says(desk: Desk, jobs: int) -> None:
+    log = desk.folder / "log"
+    script = f"echo + >>{log}; sleep 0.15; echo - >>{log}; {FRESH}"
+    desk.configure({f"r{number}": script for number in range(6)}, jobs=str(jobs))
+    assert desk().returncode == 0
+    marks = log.read_text().split()
+    running = list(itertools.accumulate(1 if mark == "+" else -1 for mark in marks))
+    assert (len(marks), max(running)) == (12, jobs)
+
+
+def test_connections_limits_the_pushes_at_once(desk: Desk, kuma: Kuma) -> None:
+    kuma.delay_seconds = 0.2
+    names = [f"r{number}" for number in range(6)]
+    desk.configure(dict.fromkeys(names, FRESH), {name: kuma.add_monitor() for name in names}, kuma.url, connections="2")
+    assert desk().returncode == 0
+    moments = sorted(beat.at for beat in kuma.beats)
+    assert moments[-1] - moments[0] >= timedelta(seconds=0.35), "three rounds of two"
+
+
+def test_pushes_never_hold_up_a_look(kuma: Kuma) -> None:
+    """Uptime Kuma takes half a second for an answer: six looks, one at a time, are over long before."""
+    kuma.delay_seconds = 0.5
+    http, looked = Http({}), list[float]()
+    receivers = [UptimeKuma(http, found) for _ in range(6) if (found := address(kuma.url, kuma.add_monitor()))]
+    repositories = [repository(f"r{n}", lambda _: looked.append(time.monotonic()), [each]) for n, each in enumerate(receivers)]
+    began = time.monotonic()
+    _, results = run_all(*repositories, jobs=1, connections=2)
+    assert len(looked) == 6
+    assert looked[-1] - began < 0.5
+    assert time.monotonic() - began >= 1.5
+    assert all(result.told for result in results.values())
+
+
+# what hangs
+
+
+def test_a_look_that_outlives_its_limit_is_given_up_and_the_others_are_not_delayed() -> None:
+    keep = Telling()
+    began = time.monotonic()
+    monitor, results = run_all(
+        repository("hangs", lambda _: time.sleep(30), [keep], seconds=0.2), *(repository(f"r{n}") for n in range(3)), jobs=1
+    )
+    assert 1 < time.monotonic() - began < 3
+    assert (results["hangs"].status, results["hangs"].code) == (Status.UNKNOWN, Code.UNREACHABLE)
+    assert (
+        [result.message for result in keep.told] == [results["hangs"].message] == ["UNREACHABLE no answer within 1s; given up"]
+    )
+    assert [results[f"r{n}"].status for n in range(3)] == [Status.UP] * 3
+    assert monitor.abandoned
+    assert not monitor.bugs
+
+
+def test_an_answer_that_comes_after_a_look_was_given_up_changes_nothing() -> None:
+    def slowly(result: Result) -> Delivery:
+        time.sleep(0.6)
+        return Delivery(True)
+
+    receiver = Telling(slowly)
+    monitor = Monitor([repository("late", lambda _: time.sleep(1.4), [receiver], seconds=0.1)], jobs=1, connections=1)
+    results = [event for event in monitor.run() if isinstance(event, Result)]
+    assert [result.status for result in results] == [Status.UNKNOWN] * 2
+    assert len(receiver.told) == 1
+
+
+def test_a_restic_that_sleeps_is_ended_at_its_limit_with_all_its_children(desk: Desk, kuma: Kuma) -> None:
+    pid = desk.folder / "pid"
+    script = f"sleep 60 & echo $! >{pid}; {ASLEEP}"
+    desk.configure({"asleep": script, "fresh": FRESH}, {"asleep": kuma.add_monitor()}, kuma.url, timeout="1s", jobs="1")
+    began = time.monotonic()
+    done = desk()
+    assert time.monotonic() - began < 4
+    assert done.returncode == 1
+    assert re.search(r"UNKNOWN +asleep +UNREACHABLE no answer within 1s", done.stdout)
+    assert re.search(r"UP +fresh ", done.stdout)
+    assert [beat.status for beat in kuma.beats] == ["down"]
+    assert not alive(int(pid.read_text()))
+
+
+def alive(pid: int) -> bool:
+    """Whether a process that is no child of ours still runs; a zombie does not."""
+    for _ in range(40):
+        try:
+            with open(f"/proc/{pid}/stat") as file:
+                if file.read().rpartition(")")[2].split()[0] == "Z":
+                    return False
+        except OSError:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+# bugs
+
+
+def test_a_bug_in_a_probe_makes_that_one_unknown_and_the_others_are_told() -> None:
+    keep = Telling()
+    monitor, results = run_all(repository("broken", fail, [keep]), repository("well", receivers=[keep]))
+    assert (results["broken"].status, results["broken"].code) == (Status.UNKNOWN, Code.ERROR)
+    assert re.fullmatch(r"ERROR internal error: KeyError in test_monitor.py line \d+", results["broken"].message)
+    assert results["well"].status is Status.UP
+    assert sorted(result.watch.name for result in keep.told) == ["broken", "well"]
+    assert len(monitor.bugs) == 1
+    assert SECRET not in f"{monitor.bugs}{results}"
+
+
+def test_a_bug_in_a_check_makes_that_one_unknown_and_the_others_are_told() -> None:
+    def judge() -> Verdict:
+        raise KeyError(SECRET)
+
+    monitor, results = run_all(repository("broken", checks=[DAY, Judging(judge)]), repository("well"))
+    assert results["broken"].status is Status.UNKNOWN
+    assert "internal error: KeyError" in results["broken"].message
+    assert results["well"].status is Status.UP
+    assert len(monitor.bugs) == 1
+
+
+def test_a_bug_in_a_receiver_fails_that_push_only() -> None:
+    def send(result: Result) -> Delivery:
+        raise KeyError(SECRET)
+
+    monitor, results = run_all(repository("a", receivers=[Telling(send), Telling()]), repository("b", receivers=[Telling()]))
+    first, second = results["a"].deliveries or ()
+    assert re.fullmatch(r"internal error: KeyError in test_monitor.py line \d+", first.message)
+    assert second.accepted
+    assert results["b"].told
+    assert results["a"].status is Status.UP
+    assert len(monitor.bugs) == 1
+    assert SECRET not in f"{monitor.bugs}{results}"
+
+
+# an interruption
+
+
+def test_finish_starts_nothing_more_and_waits_only_a_little_for_pushes_under_way() -> None:
+    begun = {"slow": threading.Event(), "quick": threading.Event()}
+
+    def send(result: Result) -> Delivery:
+        begun[result.watch.name].set()
+        time.sleep(30 if result.watch.name == "slow" else 0.2)
+        return Delivery(True)
+
+    def both_begun(_: float) -> None:
+        assert all(event.wait(5) for event in begun.values())
+
+    looks: list[str] = []
+    repositories = [
+        repository("trigger", both_begun),
+        *(repository(name, receivers=[Telling(send)]) for name in begun),
+        *(repository(f"hangs {number}", lambda _: time.sleep(30)) for number in range(2)),
+        repository("never", lambda _: looks.append("never")),
+    ]
+    monitor = Monitor(repositories, jobs=3, connections=3)
+    for event in monitor.run():
+        if isinstance(event, Result) and event.watch.name == "trigger":
+            break
+    began = time.monotonic()
+    finished = {result.watch.name: result for result in monitor.finish(0.6)}
+    assert time.monotonic() - began < 1.2
+    assert finished["quick"].told
+    assert finished["slow"].deliveries == (Delivery(False, "no answer; given up"),)
+    assert set(finished) == {"quick", "slow"}
+    assert "never" not in looks
+
+
+def test_results_stand_in_configuration_order_whoever_comes_first(desk: Desk) -> None:
+    scripts = {"c": f"sleep 0.4\n{FRESH}", "a": f"sleep 0.2\n{STALE}", "b": FRESH}
+    desk.configure(scripts, jobs="3")
+    done = desk("--format", "json")
+    assert [each["name"] for each in json.loads(done.stdout)["results"]] == ["c", "a", "b"]
+    done = desk("run", "b", "c", "--format", "json")
+    assert [each["name"] for each in json.loads(done.stdout)["results"]] == ["c", "b"]
