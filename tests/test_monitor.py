@@ -215,10 +215,10 @@ def test_a_look_that_outlives_its_limit_is_given_up_and_the_others_are_not_delay
     monitor, results = run_all(
         repository("hangs", lambda _: time.sleep(30), [keep], seconds=0.2), *(repository(f"r{n}") for n in range(3)), jobs=1
     )
-    assert 1 < time.monotonic() - began < 3
+    assert 2 < time.monotonic() - began < 4
     assert (results["hangs"].status, results["hangs"].code) == (Status.UNKNOWN, Code.UNREACHABLE)
     assert (
-        [result.message for result in keep.told] == [results["hangs"].message] == ["UNREACHABLE no answer within 1s; given up"]
+        [result.message for result in keep.told] == [results["hangs"].message] == ["UNREACHABLE no answer within 2s; given up"]
     )
     assert [results[f"r{n}"].status for n in range(3)] == [Status.UP] * 3
     assert monitor.abandoned
@@ -231,7 +231,7 @@ def test_an_answer_that_comes_after_a_look_was_given_up_changes_nothing() -> Non
         return Delivery(True)
 
     receiver = Telling(slowly)
-    monitor = Monitor([repository("late", lambda _: time.sleep(1.4), [receiver], seconds=0.1)], jobs=1, connections=1)
+    monitor = Monitor([repository("late", lambda _: time.sleep(2.4), [receiver], seconds=0.1)], jobs=1, connections=1)
     results = [event for event in monitor.run() if isinstance(event, Result)]
     assert [result.status for result in results] == [Status.UNKNOWN] * 2
     assert len(receiver.told) == 1

@@ -296,3 +296,18 @@ def test_nothing_is_written_anywhere(cage: Cage) -> None:
     files = {path for path in cage.folder.parent.rglob("*") if path.is_file()}
     assert files - cage.allowed == {cage.dump}
     assert os.listdir(cage.folder / "tmp") == []
+
+
+def test_a_secret_under_an_innocent_name_is_known_by_what_reads_it(run: Run, kuma: Kuma, cage: Cage) -> None:
+    """restic inherits it, whatever its name is, also for the other repositories."""
+    folder = cage.folder / "innocent"
+    folder.mkdir()
+    token = kuma.add_monitor()
+    blocks = {"fresh": {"url": "/fresh"}, "exit": {"url": "/exit", "push_token": {"from_env": "PUSH"}}}
+    defaults = {"restic": str(cage.folder / "restic"), "push_url": kuma.url, "password": "x"}
+    config = folder / "config.yaml"
+    config.write_text(json.dumps({"defaults": defaults, "repositories": blocks}))
+    done = run("-c", config, "-vv", env={"PUSH": token, "DUMP": str(cage.dump)})
+    assert done.returncode == 1
+    assert "PUSH=***" in done.stderr
+    assert token not in done.stdout + done.stderr + kuma.beats[0].msg

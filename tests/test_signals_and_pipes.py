@@ -298,3 +298,16 @@ def test_a_look_that_hangs_does_not_delay_the_end(desk: Desk) -> None:
     assert time.monotonic() - began < 4
     assert (status, "UNREACHABLE no answer within 1s" in stdout) == (1, True)
     os.kill(int(wait_for(left)), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_a_signal_ends_the_children_of_config_check_too(desk: Desk, number: signal.Signals) -> None:
+    desk.configure({"fresh": FRESH, "asleep": asleep(desk)}, jobs="1")
+    started = Started(desk, "config", "check")
+    pids = [int(pid) for pid in wait_for(desk.folder / "pids").split()]
+    os.kill(started.process.pid, number)
+    status, stdout, stderr = started.end()
+    assert status == 128 + number
+    assert "reach    ok       fresh: 1 snapshot" in stdout
+    assert "asleep" not in stdout + stderr
+    assert all(gone(pid) for pid in pids)

@@ -18,7 +18,7 @@ from pathlib import Path
 from restic_monitor.model import Code, Delivery, ProbeError, Receiver, Repository, Result, Watch, unknown
 from restic_monitor.quantity import format_duration
 
-_LOOK_GRACE_SECONDS = 1.0
+_LOOK_GRACE_SECONDS = 2.0
 """A look ends by itself at its deadline; one that has not is given up this much later."""
 _PUSH_LIMIT_SECONDS = 240.0
 """Far beyond what `http` allows an answer and its retry: reached only when something hangs that knows no deadline."""

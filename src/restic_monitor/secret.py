@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 HIDDEN = "(hidden)"
@@ -43,10 +43,12 @@ class Secret:
 class Redactor:
     """Takes known secrets and credentials in URLs out of text that others wrote (restic's messages)."""
 
-    secrets: tuple[Secret, ...] = ()
+    secrets: Sequence[Secret] = ()
+    shared: Sequence[Secret] = ()
+    """A list that may still grow: restic inherits what was read for other repositories, too."""
 
     def __call__(self, text: str) -> str:
-        for value in sorted({secret.reveal() for secret in self.secrets}, key=len, reverse=True):
+        for value in sorted({secret.reveal() for secret in (*self.secrets, *self.shared)}, key=len, reverse=True):
             text = _without(text, value)
         return redact_urls(text)
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from restic_monitor import environment as environments
 from restic_monitor import location, process
 from restic_monitor.commands.common import Common, load
+from restic_monitor.commands.signals import stopping
 from restic_monitor.config import keys
 from restic_monitor.config.build import DEFAULT_CONNECTIONS, Builder, Sketch
 from restic_monitor.config.draft import Block, Setting
@@ -88,6 +89,16 @@ def _reach(repositories: Sequence[Repository], builder: Builder) -> int:
     """Look at each, tell nobody. A repository that is stale was reached."""
     silent = [replace(r, watches=tuple(replace(w, receivers=()) for w in r.watches)) for r in repositories]
     monitor = Monitor(silent, jobs=builder.jobs, connections=builder.connections)
+    with stopping(monitor) as received:
+        unreached = _follow(monitor)
+    if received:
+        process.end_all()
+        return 128 + received[0]
+    return 1 if unreached else 0
+
+
+def _follow(monitor: Monitor) -> int:
+    """How many could not be reached."""
     unreached = 0
     for event in monitor.run():
         if isinstance(event, Result):
@@ -96,7 +107,7 @@ def _reach(repositories: Sequence[Repository], builder: Builder) -> int:
             count = f"{event.snapshots} snapshot{'' if event.snapshots == 1 else 's'}"
             text = f"{event.watch.name}: {count if seen else event.message}"
             _say("reach", text, word="ok" if seen else "FAILED")
-    return 1 if unreached else 0
+    return unreached
 
 
 # config show
@@ -173,6 +184,8 @@ def _shown(setting: Setting, block: Block, builder: Builder) -> str:
         return _base_of(setting.raw)
     if setting.key.secret:
         return HIDDEN
+    if setting.key.name == "password_command":  # its arguments may hold a secret
+        return f"{setting.raw.split(maxsplit=1)[0]} …"
     value = setting.key.value(setting.raw, Context(block.name, builder.draft.folder))
     return location.shown(value) if isinstance(value, str) else setting.raw
 

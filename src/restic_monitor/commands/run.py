@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from types import FrameType
 
 from restic_monitor import process
 from restic_monitor.commands.common import Common, load, log
+from restic_monitor.commands.signals import stopping
 from restic_monitor.model import Repository, Result
 from restic_monitor.monitor import Event, Monitor
 from restic_monitor.outputs import json, nagios, text
@@ -39,7 +37,7 @@ def run(common: Common, options: Options) -> int:
         repositories = [_dry(repository) for repository in repositories]
     monitor = Monitor(repositories, jobs=builder.jobs, connections=builder.connections)
     results: dict[str, Result] = {}
-    with _signals(monitor) as received:
+    with stopping(monitor) as received:
         try:
             for event in _shown(monitor.run(), repositories, common, options):
                 _keep(results, event)
@@ -63,7 +61,7 @@ def _keep(results: dict[str, Result], event: Event) -> None:
         results[event.watch.name] = event
         for delivery in event.deliveries or ():
             if not delivery.accepted:
-                log.warning("%s: push failed: %s", event.watch.name, delivery.message)
+                log.error("%s: push failed: %s", event.watch.name, delivery.message)
         if event.deliveries is not None:
             log.info("%s: %s %s", event.watch.name, event.status.name, event.message)
 
@@ -82,29 +80,6 @@ def _shown(events: Iterable[Event], repositories: Sequence[Repository], common: 
 
     screen = terminal.console(sys.stdout, os.environ)
     yield from terminal.Watching(screen, [w.name for r in repositories for w in r.watches]).follow(events)
-
-
-@contextmanager
-def _signals(monitor: Monitor) -> Iterator[list[int]]:
-    """The first SIGINT, SIGTERM or SIGHUP (unless ignored, as by nohup) stops the run in order, the next one at once.
-
-    Those that came are in the list.
-    """
-    received: list[int] = []
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-        if len(received) > 1:
-            raise KeyboardInterrupt
-        monitor.stop()
-
-    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {number: signal.signal(number, handle) for number in numbers if signal.getsignal(number) is not signal.SIG_IGN}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _report(

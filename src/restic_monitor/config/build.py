@@ -39,6 +39,8 @@ class Builder:
     draft: Draft
     layers: tuple[Layer, ...]
     environment: dict[str, str] = field(init=False)
+    revealed: list[Secret] = field(default_factory=list, init=False)
+    """What was read that nobody may see in a message, under whatever name it stands in restic's environment."""
 
     def __post_init__(self) -> None:
         self.environment = find.effective(self.layers)
@@ -95,6 +97,8 @@ class Builder:
             text = raw.read(context, self.environment) if isinstance(raw, Source) else raw
             if isinstance(raw, Source) and not text:
                 raise ValueError(f"{raw} is empty")
+            if isinstance(raw, Source) or setting.key.secret:
+                self.revealed.append(Secret(text))
         except ValueError as error:
             self.draft.problems.add(setting.place, setting.path, str(error))
             return None
@@ -146,7 +150,7 @@ class Builder:
             shown_url=location.shown(url),
             flags=tuple(flags),
             environment={**child, "RESTIC_REPOSITORY": url},
-            redact=Redactor(secrets),
+            redact=Redactor(secrets, self.revealed),
         )
 
     @staticmethod

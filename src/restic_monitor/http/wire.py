@@ -1,7 +1,4 @@
-"""HTTP for everybody: one pool for each TLS setting, proxies, limits over whole answers, and the only place that retries.
-
-Nothing here puts an address into a message: addresses hold push tokens.
-"""
+"""One exchange over urllib3: a pool for each TLS setting and proxy, a deadline that holds, and failures in our own words."""
 
 from __future__ import annotations
 
@@ -17,42 +14,17 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import unquote, urlsplit
 
 import urllib3
 import urllib3.connection
 import urllib3.exceptions
 
 from restic_monitor import __version__
+from restic_monitor.http import BODY_LIMIT_BYTES, Answer, HttpError, host_of
 
 # urllib3 writes whole addresses to its log, at DEBUG and with some warnings: nobody hears it, whatever its level
 logging.getLogger("urllib3").propagate = False
-
-BODY_LIMIT_BYTES = 64 * 1024
-_REDIRECTS = (301, 302, 303, 307, 308)
-_MAX_REDIRECTS = 3
-_TRIES = 2
-_RETRY_AFTER_LIMIT_SECONDS = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A whole answer; `body` holds at most 64 KiB of it."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-
-class HttpError(Exception):
-    """No answer. `sent`: the request may have been received, so nobody may send it again. `lasting`: no second try helps."""
-
-    def __init__(self, reason: str, *, sent: bool = False, lasting: bool = False) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.sent = sent
-        self.lasting = lasting
 
 
 class _Alarm:
@@ -141,71 +113,25 @@ class _HttpsPool(urllib3.HTTPSConnectionPool):
     ConnectionCls = _HttpsConnection
 
 
-@dataclass(slots=True)
-class Http:
-    """Shared by all receivers of a run. `environment` holds the proxy variables; `connections` is how many stay open,
-    `pause_seconds` the wait before a second try."""
+class Wire:
+    """The pools of one run. urllib3's own retries are off: it would send an unanswered push four times."""
 
-    environment: Mapping[str, str] = field(repr=False)
-    connections: int = 64
-    pause_seconds: float = 1.0
-    _pools: dict[tuple[str | None, str | None], urllib3.PoolManager] = field(default_factory=dict, repr=False)
-    _unreachable: set[str] = field(default_factory=set, repr=False)
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    def __init__(self, environment: Mapping[str, str], connections: int) -> None:
+        self._environment = environment
+        self._connections = connections
+        self._pools: dict[tuple[str, str | None, str | None], urllib3.PoolManager] = {}
+        self._lock = threading.Lock()
 
-    def get(
-        self,
-        url: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        cacert: str | None = None,
-        connect_seconds: float = 10.0,
-        answer_seconds: float = 90.0,
-    ) -> Answer:
-        """GET, redirects on the same host followed. Sent once more only where the first cannot have counted: nobody was
-        reached, or the answer was 429 or 503. A host that was not reached twice is not tried again by anybody.
-
-        `connect_seconds` is for connecting, `answer_seconds` for the whole answer. Raises HttpError.
-        """
-        host = _host(url)
-        for attempt in range(1, _TRIES + 1):
-            if host in self._unreachable:
-                raise HttpError(f"{host} could not be reached before in this run and was not tried again", lasting=True)
-            try:
-                answer = self._follow(url, headers or {}, cacert, connect_seconds, answer_seconds)
-            except HttpError as error:
-                if error.sent or error.lasting:
-                    raise
-                if attempt == _TRIES:
-                    self._unreachable.add(host)
-                    raise
-                time.sleep(self.pause_seconds)
-                continue
-            if answer.status not in (429, 503) or attempt == _TRIES:
-                return answer
-            time.sleep(_retry_after(answer, self.pause_seconds))
-        raise AssertionError("unreachable")
-
-    def _follow(
-        self, url: str, headers: Mapping[str, str], cacert: str | None, connect_seconds: float, answer_seconds: float
-    ) -> Answer:
-        deadline = time.monotonic() + connect_seconds + answer_seconds
-        for _ in range(_MAX_REDIRECTS + 1):
-            answer = self._once(url, headers, cacert, connect_seconds, deadline)
-            if answer.status not in _REDIRECTS or not answer.headers.get("location"):
-                return answer
-            url = _redirected(url, answer.headers["location"])
-        raise HttpError(f"{_host(url)} redirects in a circle", lasting=True)
-
-    def _once(
+    def exchange(
         self, url: str, headers: Mapping[str, str], cacert: str | None, connect_seconds: float, deadline: float
     ) -> Answer:
+        """Send a GET and read the answer until `deadline` (`time.monotonic`). Raises HttpError."""
         _request.deadline, _request.sent = deadline, False
         try:
             return self._exchange(url, headers, cacert, connect_seconds, deadline)
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             expired = time.monotonic() >= deadline
-            problem = _unanswered(error, _host(url), expired) if _request.sent else _unsent(error, _host(url))
+            problem = _unanswered(error, host_of(url), expired) if _request.sent else _unsent(error, host_of(url))
         finally:
             _request.unwatch()
         raise problem  # not `from`: urllib3's text has the whole address in it
@@ -234,30 +160,40 @@ class Http:
         return Answer(response.status, {name.lower(): value for name, value in response.headers.items()}, body)
 
     def _pool(self, url: str, cacert: str | None) -> urllib3.PoolManager:
-        key = (cacert, self._proxy(url))
+        key = (urlsplit(url).scheme, cacert, self._proxy(url))
         with self._lock:
             if key not in self._pools:
                 self._pools[key] = self._make_pool(*key)
             return self._pools[key]
 
-    def _make_pool(self, cacert: str | None, proxy: str | None) -> urllib3.PoolManager:
-        try:
-            context = ssl.create_default_context(cafile=self.environment.get("SSL_CERT_FILE"))
-            if cacert:  # trusted besides the system's authorities
-                context.load_verify_locations(cafile=cacert)
-        except OSError:  # ssl.SSLError is one
-            raise HttpError("the file of cacert, or of SSL_CERT_FILE, holds no certificates", lasting=True) from None
-        options = {"num_pools": self.connections, "maxsize": self.connections, "ssl_context": context}
+    def _make_pool(self, scheme: str, cacert: str | None, proxy: str | None) -> urllib3.PoolManager:
+        """A TLS setting costs 20 ms, and is not made where nothing is encrypted."""
+        encrypted = scheme == "https" or (proxy or "").startswith("https:")
+        options = {
+            "num_pools": self._connections,
+            "maxsize": self._connections,
+            "ssl_context": self._authorities(cacert) if encrypted else None,
+        }
         pool = _proxied(proxy, options) if proxy else urllib3.PoolManager(**options)  # type: ignore[arg-type]
         pool.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
         return pool
+
+    def _authorities(self, cacert: str | None) -> ssl.SSLContext:
+        """Those of the system and, besides, `cacert`."""
+        try:
+            context = ssl.create_default_context(cafile=self._environment.get("SSL_CERT_FILE"))
+            if cacert:
+                context.load_verify_locations(cafile=cacert)
+        except OSError:  # ssl.SSLError is one
+            raise HttpError("the file of cacert, or of SSL_CERT_FILE, holds no certificates", lasting=True) from None
+        return context
 
     def _proxy(self, url: str) -> str | None:
         """As curl and restic do it: http_proxy, https_proxy, all_proxy, no_proxy, in small letters or capitals."""
         parts = urlsplit(url)
         named = {
             name.lower().removesuffix("_proxy"): value
-            for name, value in sorted(self.environment.items())
+            for name, value in sorted(self._environment.items())
             if name.lower().endswith("_proxy") and value
         }
         proxy = named.get(parts.scheme) or named.get("all")
@@ -281,39 +217,6 @@ def _proxied(proxy: str, options: Mapping[str, object]) -> urllib3.ProxyManager:
         proxy_ssl_context=options["ssl_context"],  # type: ignore[arg-type]
         **options,  # type: ignore[arg-type]
     )
-
-
-def _redirected(url: str, location: str) -> str:
-    """Where a redirect leads: the same host, and never from https back to http. Raises HttpError."""
-    here = urlsplit(url)
-    try:
-        target = urljoin(url, location)
-        there = urlsplit(target)
-    except ValueError:
-        raise HttpError(f"{_host(url)} redirects to something that is no address", lasting=True) from None
-    if there.hostname != here.hostname:
-        raise HttpError(f"{_host(url)} redirects to another host ({one_host(there.hostname)})", lasting=True)
-    if there.scheme not in ("http", "https") or (here.scheme == "https" and there.scheme == "http"):
-        raise HttpError(f"{_host(url)} redirects from {here.scheme} to {there.scheme}", lasting=True)
-    return target
-
-
-def one_host(name: str | None) -> str:
-    """A host name of a foreign answer, fit to be shown."""
-    return "".join(character for character in (name or "?") if character.isalnum() or character in ".-:[]")[:60]
-
-
-def _retry_after(answer: Answer, otherwise: float) -> float:
-    """Seconds to wait: what the server asks for, ten at most."""
-    try:
-        return min(max(0.0, float(answer.headers.get("retry-after", ""))), _RETRY_AFTER_LIMIT_SECONDS)
-    except ValueError:
-        return otherwise
-
-
-def _host(url: str) -> str:
-    """host or host:port, no credentials."""
-    return urlsplit(url).netloc.rpartition("@")[2].lower()
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -1,0 +1,140 @@
+"""HTTP for everybody: proxies, limits over whole answers, and the only place that retries. `wire` does one exchange.
+
+Nothing here puts an address into a message: addresses hold push tokens.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin, urlsplit
+
+if TYPE_CHECKING:
+    from restic_monitor.http.wire import Wire
+
+BODY_LIMIT_BYTES = 64 * 1024
+_REDIRECTS = (301, 302, 303, 307, 308)
+_MAX_REDIRECTS = 3
+_TRIES = 2
+_RETRY_AFTER_LIMIT_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer; `body` holds at most 64 KiB of it."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class HttpError(Exception):
+    """No answer. `sent`: the request may have been received, so nobody may send it again. `lasting`: no second try helps."""
+
+    def __init__(self, reason: str, *, sent: bool = False, lasting: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.sent = sent
+        self.lasting = lasting
+
+
+@dataclass(slots=True)
+class Http:
+    """Shared by all receivers of a run. `environment` holds the proxy variables; `connections` is how many stay open,
+    `pause_seconds` the wait before a second try."""
+
+    environment: Mapping[str, str] = field(repr=False)
+    connections: int = 64
+    pause_seconds: float = 1.0
+    _wire: Wire | None = field(default=None, repr=False)
+    _unreachable: set[str] = field(default_factory=set, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def get(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        cacert: str | None = None,
+        connect_seconds: float = 10.0,
+        answer_seconds: float = 90.0,
+    ) -> Answer:
+        """GET, redirects on the same host followed. Sent once more only where the first cannot have counted: nobody was
+        reached, or the answer was 429 or 503. A host that was not reached twice is not tried again by anybody.
+
+        `connect_seconds` is for connecting, `answer_seconds` for the whole answer. Raises HttpError.
+        """
+        host = host_of(url)
+        for attempt in range(1, _TRIES + 1):
+            if host in self._unreachable:
+                raise HttpError(f"{host} could not be reached before in this run and was not tried again", lasting=True)
+            try:
+                answer = self._follow(url, headers or {}, cacert, connect_seconds, answer_seconds)
+            except HttpError as error:
+                if error.sent or error.lasting:
+                    raise
+                if attempt == _TRIES:
+                    self._unreachable.add(host)
+                    raise
+                time.sleep(self.pause_seconds)
+                continue
+            if answer.status not in (429, 503) or attempt == _TRIES:
+                return answer
+            time.sleep(_retry_after(answer, self.pause_seconds))
+        raise AssertionError("unreachable")
+
+    def _follow(
+        self, url: str, headers: Mapping[str, str], cacert: str | None, connect_seconds: float, answer_seconds: float
+    ) -> Answer:
+        deadline = time.monotonic() + connect_seconds + answer_seconds
+        for _ in range(_MAX_REDIRECTS + 1):
+            answer = self._wires().exchange(url, headers, cacert, connect_seconds, deadline)
+            if answer.status not in _REDIRECTS or not answer.headers.get("location"):
+                return answer
+            url = _redirected(url, answer.headers["location"])
+        raise HttpError(f"{host_of(url)} redirects in a circle", lasting=True)
+
+    def _wires(self) -> Wire:
+        """Made, and urllib3 imported for it (70 ms), when there is something to send."""
+        with self._lock:
+            if not self._wire:
+                from restic_monitor.http.wire import Wire  # noqa: PLC0415
+
+                self._wire = Wire(self.environment, self.connections)
+            return self._wire
+
+
+def _redirected(url: str, location: str) -> str:
+    """Where a redirect leads: the same host, and never from https back to http. Raises HttpError."""
+    here = urlsplit(url)
+    try:
+        target = urljoin(url, location)
+        there = urlsplit(target)
+    except ValueError:
+        raise HttpError(f"{host_of(url)} redirects to something that is no address", lasting=True) from None
+    if there.hostname != here.hostname:
+        raise HttpError(f"{host_of(url)} redirects to another host ({onehost_of(there.hostname)})", lasting=True)
+    if there.scheme not in ("http", "https") or (here.scheme == "https" and there.scheme == "http"):
+        raise HttpError(f"{host_of(url)} redirects from {here.scheme} to {there.scheme}", lasting=True)
+    return target
+
+
+def onehost_of(name: str | None) -> str:
+    """A host name of a foreign answer, fit to be shown."""
+    return "".join(character for character in (name or "?") if character.isalnum() or character in ".-:[]")[:60]
+
+
+def _retry_after(answer: Answer, otherwise: float) -> float:
+    """Seconds to wait: what the server asks for, ten at most."""
+    try:
+        return min(max(0.0, float(answer.headers.get("retry-after", ""))), _RETRY_AFTER_LIMIT_SECONDS)
+    except ValueError:
+        return otherwise
+
+
+def host_of(url: str) -> str:
+    """host or host:port, no credentials."""
+    return urlsplit(url).netloc.rpartition("@")[2].lower()
