@@ -104,8 +104,8 @@ def probe(program: Path, url: str = URL, flags: Sequence[str] = (), secrets: Seq
     """Looks without a cache. `environment` replaces, or with an empty value removes, what stands in it otherwise."""
     everything = {"PATH": os.environ["PATH"], "RESTIC_PASSWORD": PASSWORD, "RESTIC_REPOSITORY": url, **environment}
     return Restic(
+        name="web",
         program=str(program),
-        url=Secret(url),
         shown_url=url,
         flags=("--no-cache", *flags),
         environment={name: value for name, value in everything.items() if value},

@@ -359,3 +359,17 @@ def test_bash_itself_completes_a_repository(desk: Desk, run: Run) -> None:
     environment = {"PATH": f"{desk.folder}:{os.environ['PATH']}", "RESTIC_MONITOR_CONFIG": str(desk.config)}
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=environment, check=False)
     assert (done.stdout, done.stderr) == ("web-server\n", "")
+
+
+def test_a_readable_configuration_does_not_disturb_completion(run: Run, desk: Desk) -> None:
+    desk.configure({"web": FRESH}, {"web": "a-token"}, "https://kuma.example.com")
+    desk.config.chmod(0o644)
+    words = f"restic-monitor -c {desk.config} run "
+    env = {"_RESTIC_MONITOR_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": "4"}
+    done = run(env=env)
+    assert (done.stdout, done.stderr) == ("plain,web\n", "")
+
+
+@pytest.mark.parametrize(("word", "meant"), [("check", "config check"), ("show", "config show"), ("help", "--help")])
+def test_a_word_of_other_programs_is_understood(run: Run, word: str, meant: str) -> None:
+    assert f"did you mean restic-monitor {meant}?" in run(word).stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from configs import SEED, write
 from conftest import Completed, Run
 from kuma import Kuma
+from restic_monitor.config.find import user_path
 from restics import Backup, make_repository, require
 
 PASSWORD = {"RESTIC_PASSWORD": "canary-of-the-environment"}
@@ -83,7 +85,7 @@ def test_a_missing_secret_fails_the_second_stage(run: Run, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("script", "message"),
     [
-        (None, "cannot be started: no such file or directory; install restic, or set restic:"),
+        (None, "cannot be started: no such file or directory; install restic, or write restic: PATH"),
         ("echo restic 0.13.1 compiled with go1.18", "is too old: restic 0.13.1; install 0.14 or newer, or set restic:"),
         ("echo borg 1.2.3", "does not answer `version` as restic does; is restic: right?"),
         ("echo restic 0.18.0; exit 1", "does not answer `version` as restic does; is restic: right?"),
@@ -258,7 +260,7 @@ def test_init_writes_a_private_file_that_passes_the_first_stage_and_never_overwr
     file = tmp_path / "new" / "folder" / "config.yaml"
     done = run("init", "-c", file)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"wrote {file}; edit it, then: restic-monitor config check\n"
+    assert done.stdout == f"wrote {file}; edit it, then: restic-monitor --config {file} config check\n"
     assert file.stat().st_mode & 0o777 == 0o600
     text = file.read_text()
     assert "max_age: 26h" in text
@@ -480,3 +482,62 @@ def test_the_go_tools_fast_mode_is_a_warning_not_silence(run: Run, tmp_path: Pat
         ],
     )
     assert run("config", "check", "--no-secrets", "-config", file, env={"RESTIC_MONITOR_FAST": "no"}).stderr == ""
+
+
+def test_show_hides_command_lines_and_connection_strings(run: Run, tmp_path: Path) -> None:
+    text = """\
+repositories:
+  nas:
+    url: sftp:nas:/repo
+    password_command: echo canary-a
+    restic_options: ["sftp.command=sshpass -p canary-b ssh nas -s sftp", "sftp.connections=2"]
+  cloud: {url: "rclone::s3,secret_access_key=canary-c,region=eu:bucket"}
+"""
+    done = run("config", "show", "-c", private(tmp_path, text), env=PASSWORD)
+    assert "canary" not in done.stdout + done.stderr
+    assert "restic_options: sftp.command=…" in done.stdout
+    assert "restic_options: sftp.connections=2" in done.stdout
+    assert "url: rclone::s3,secret_access_key=***,region=***:bucket" in done.stdout
+
+
+def test_what_hides_in_options_and_sources_hides_in_runs_too(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("/srv/canary-a")
+    restic = program(tmp_path, 'echo "$@" >&2; echo "Fatal: repository does not exist: no $RESTIC_REPOSITORY" >&2; exit 10')
+    text = f"""\
+defaults: {{restic: {restic}}}
+repositories:
+  source: {{url: {{from_file: url}}}}
+  option: {{url: "sftp:nas:/repo", restic_options: ["sftp.command=sshpass -p canary-b ssh nas"]}}
+  cloud: {{url: "rclone::s3,secret_access_key=canary-c:bucket"}}
+"""
+    done = run("-vv", "-c", private(tmp_path, text), env={"RESTIC_PASSWORD": "x"})
+    assert "no repository at {from_file: url} (restic exit 10)" in done.stdout
+    assert "canary" not in done.stdout + done.stderr
+
+
+def test_the_credential_groups_of_restic_take_nothing_from_the_program_itself(run: Run, tmp_path: Path) -> None:
+    variables = tmp_path / "environment"
+    variables.write_text("AWS_PROFILE=backup\nRESTIC_PASSWORD=x\n")
+    variables.chmod(0o600)
+    web = "{url: /srv, extra_env: {AWS_SECRET_ACCESS_KEY: {from_env: AWS_SECRET_ACCESS_KEY}, AWS_ACCESS_KEY_ID: k}}"
+    file = private(tmp_path, f"repositories:\n  web: {web}\n")
+    restic = program(tmp_path, "echo restic 0.19.1")
+    env = {"AWS_SECRET_ACCESS_KEY": "s", "PATH": f"{restic.parent}:{os.environ['PATH']}"}
+    done = run("config", "check", "--no-network", "-c", file, "--environment-file", variables, env=env)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_quiet_check_says_nothing_but_errors(run: Run, tmp_path: Path) -> None:
+    file = private(tmp_path, "repositories:\n  web: {url: /srv}\n")
+    done = run("config", "check", "-q", "--no-secrets", "-c", file)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    done = run("config", "check", "-q", "-c", file)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "no password for web" in done.stderr
+
+
+def test_a_home_known_to_the_system_alone_is_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """cron and systemd may run a job without $HOME."""
+    monkeypatch.delenv("HOME")
+    home = Path(pwd.getpwuid(os.getuid()).pw_dir)
+    assert user_path({}) == home / ".config" / "restic-monitor" / "config.yaml"

@@ -139,6 +139,7 @@ def test_the_page_on_configuration_has_every_key_and_no_other() -> None:
 def test_the_page_on_configuration_says_where_each_key_may_stand_and_of_what_type_it_is() -> None:
     types = {
         "template": "template",
+        "url": "template",
         "text": "text",
         "path": "path",
         "program": "name or path",

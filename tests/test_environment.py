@@ -259,3 +259,13 @@ def test_any_text_is_read_or_refused_with_a_line(text: str) -> None:
     except ValueError as error:
         refusal = str(error)
     assert re.match(r"$|line \d+: |it holds a NUL", refusal)
+
+
+def test_half_a_pair_that_was_removed_is_told_as_that() -> None:
+    layers = [
+        given_by("defaults.extra_env", AWS_ACCESS_KEY_ID="canary-a", AWS_SECRET_ACCESS_KEY="canary-b"),
+        Layer("repositories.web.extra_env", {"AWS_ACCESS_KEY_ID": None}),
+    ]
+    assert lost_halves(layers, merge(layers)) == [
+        "AWS_ACCESS_KEY_ID is removed in repositories.web.extra_env but AWS_SECRET_ACCESS_KEY is left; remove both"
+    ]

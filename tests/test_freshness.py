@@ -125,7 +125,7 @@ def test_an_empty_repository_is_missing() -> None:
 def test_an_empty_list_beside_damaged_files_is_no_empty_repository() -> None:
     result = both(Observation("restic", (), ("07d81154",)))
     assert result.status is Status.DOWN
-    assert result.message == "MISSING no snapshot that can be read; 1 snapshot file is damaged or unreadable: 07d81154"
+    assert result.message == "ERROR 1 snapshot file is damaged or unreadable: 07d81154; no snapshot that can be read"
 
 
 def test_what_nobody_looked_at_is_unknown() -> None:

@@ -273,16 +273,18 @@ def test_a_host_that_refused_twice_is_not_tried_again_by_anybody() -> None:
 
 def test_one_refusal_each_of_many_pushes_at_once_gives_nobody_up() -> None:
     """Uptime Kuma restarts just now: everybody has the second try."""
-    port, http, statuses = closed_port(), client(), []
+    port, http, statuses = closed_port(), Http({}, pause_seconds=2.0), []
 
     def one() -> None:
-        statuses.append(get(f"http://127.0.0.1:{port}/api/push/{TOKEN}", http).status)
+        url = f"http://127.0.0.1:{port}/api/push/{TOKEN}"
+        statuses.append(http.get(url, headers={"Connection": "close"}).status)  # a connection each, so that they can be counted
 
     threads = [threading.Thread(target=one) for _ in range(5)]
     for thread in threads:
         thread.start()
-    time.sleep(PAUSE_SECONDS / 2)
+    time.sleep(1.0)
     listener = socket.create_server(("127.0.0.1", port))
+    listener.settimeout(10)
     for _ in threads:
         connected, _address = listener.accept()
         with connected:
@@ -550,3 +552,17 @@ def test_many_requests_at_once_have_deadlines_of_their_own(taken: Kuma) -> None:
         thread.join()
     assert all(0.1 * number <= took < 0.1 * number + 0.6 for number, took in outcomes.items()), outcomes
     assert len(outcomes) == 3
+
+
+@pytest.mark.parametrize(("headers", "connections"), [({"Connection": "close"}, 3), ({}, 1)])
+def test_a_connection_is_used_again_unless_it_was_asked_to_close(headers: dict[str, str], connections: int) -> None:
+    """Uptime Kuma closes idle ones after five seconds: a push on one that is just closing would be lost."""
+
+    def keeps_open(connected: socket.socket) -> None:
+        while read_head(connected):
+            connected.sendall(OK)
+
+    http = client()
+    with raw(keeps_open) as server:
+        assert [http.get(push(server), headers=headers).status for _ in range(3)] == [200] * 3
+        assert server.connections == connections

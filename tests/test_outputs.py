@@ -92,7 +92,7 @@ def test_the_text_names_what_an_interruption_left_out() -> None:
     assert text.render(report) == (
         "UP  web  OK newest 3h old (limit 1d)\n"
         "UP  db   OK newest 3h old (limit 1d)  [not pushed]\n"
-        "interrupted; not looked at: nas, evil [2J name\n"
+        "interrupted; not finished: nas, evil [2J name\n"
         "2 repositories: 2 up; 1 pushed\n"
     )
 

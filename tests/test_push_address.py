@@ -193,3 +193,32 @@ def test_any_text_is_an_address_or_refused_with_a_sentence(push_url: str, push_t
 @given(st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1))
 def test_a_token_of_letters_and_digits_reaches_its_monitor_unchanged(token: str) -> None:
     assert sent(f"{PUSH}/", token) == sent(f"{PUSH}/{token}") == sent(None, f"{PUSH}/{token}{SHOWN}") == f"{PUSH}/{token}"
+
+
+def test_a_whole_address_as_the_token_goes_where_it_says() -> None:
+    assert (
+        sent(f"{PUSH}/", f"https://other.example.com/api/push/{TOKEN}{SHOWN}") == f"https://other.example.com/api/push/{TOKEN}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("https://kuma.example.com/api/push/T", "https://kuma.example.com/API/Push/T"),
+        ("https://kuma.example.com/api/push/T", "https://kuma.example.com./api/push/T"),
+        ("https://kuma.example.com/api/push/T", "http://kuma.example.com:80/api/push/T"),
+        (f"https://kuma.example.com/api/push/{TOKEN}", f"http://kuma.lan:3001/api/push/{TOKEN}"),
+    ],
+)
+def test_one_monitor_is_known_under_all_its_addresses(one: str, other: str) -> None:
+    first, second = address(one, None), address(other, None)
+    assert first
+    assert second
+    assert first.monitor == second.monitor
+
+
+def test_short_tokens_of_two_hosts_are_two_monitors() -> None:
+    first, second = address("https://a.example.com/api/push/T", None), address("https://b.example.com/api/push/T", None)
+    assert first
+    assert second
+    assert first.monitor != second.monitor

@@ -33,6 +33,7 @@ def statuses() -> dict[str, int]:
     return {name: int(status) for status, name in rows}
 
 
+NO_KEYS = "no keys for the store: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in extra_env, or in an environment file"
 EXITED = {
     "14-badflag": "unknown flag: --nonsense",
     "18-badflag": "unknown flag: --nonsense",
@@ -44,8 +45,8 @@ EXITED = {
     "19-badurl": "parsing repository location failed: invalid backend; If the repository is in a local directory, "
     "you need to add a `local:` prefix",
     "14-nocreds": "Encountered an unsupported algorithm.",
-    "18-nocreds": "no credentials found. Use `-o s3.unsafe-anonymous-auth=true` for anonymous authentication",
-    "19-nocreds": "no credentials found. Use `-o s3.unsafe-anonymous-auth=true` for anonymous authentication",
+    "18-nocreds": NO_KEYS,
+    "19-nocreds": NO_KEYS,
     "14-noprefix": "no repository at s3:https://s3.example.com/backups",
     "18-noprefix": "no repository at s3:https://s3.example.com/backups (restic exit 10)",
     "19-noprefix": "no repository at s3:https://s3.example.com/backups (restic exit 10)",
@@ -55,11 +56,9 @@ EXITED = {
     "14-rest404": "no repository at s3:https://s3.example.com/backups",
     "18-rest404": "no repository at s3:https://s3.example.com/backups (restic exit 10)",
     "19-rest404": "no repository at s3:https://s3.example.com/backups (restic exit 10)",
-    "14-nopw": "an empty password is not a password",
-    "18-nopw": "an empty password is not allowed by default. Pass the flag `--insecure-no-password` "
-    "to restic to disable this check",
-    "19-nopw": "an empty password is not allowed by default. Pass the flag `--insecure-no-password` "
-    "to restic to disable this check",
+    "14-nopw": "the password is empty",
+    "18-nopw": "the password is empty",
+    "19-nopw": "the password is empty",
     "14-wrongpw": "wrong password or no key",
     "18-wrongpw": "wrong password or no key (restic exit 12)",
     "19-wrongpw": "wrong password or no key (restic exit 12)",
@@ -327,8 +326,43 @@ def test_damage_that_was_seen_is_told_however_restic_ended(tmp_path: Path, end: 
 )
 @pytest.mark.parametrize("words", [f"could not load snapshot {ID[:8]}:", f'Ignoring "{ID}": failed to load snapshot {ID[:8]}:'])
 def test_a_snapshot_that_was_forgotten_while_restic_looked_is_not_damaged(tmp_path: Path, words: str, reason: str) -> None:
-    seen = look(probe(fake_restic(tmp_path / "restic", listing([a_snapshot(NOW)]), f"{words} {reason}\n".encode())))
+    path = tmp_path / "restic"
+    program = fake_restic(path, listing([a_snapshot(NOW)]), f"{words} {reason}\n".encode(), f": >{path}.stderr")
+    seen = look(probe(program))
     assert (seen.snapshots, seen.unreadable) == ((ONE,), ())
+    assert path.with_suffix(".stderr").read_bytes() == b"", "it was looked at again"
+
+
+def test_a_snapshot_that_is_listed_again_and_still_not_there_is_unreadable(tmp_path: Path) -> None:
+    line = f'Ignoring "{ID}": failed to load snapshot {ID[:8]}: open /srv/snapshots/{ID}: no such file or directory\n'
+    seen = look(probe(fake_restic(tmp_path / "restic", listing([a_snapshot(NOW)]), line.encode())))
+    assert (seen.snapshots, seen.unreadable) == ((ONE,), (ID[:8],))
+
+
+def test_what_restic_says_of_being_ended_is_no_damage(tmp_path: Path) -> None:
+    """0.18 and 0.19 say so of each snapshot that they were reading when we sent SIGTERM."""
+    said = f'Ignoring "{ID}": failed to load snapshot {ID[:8]}: context canceled'
+    retry = "Load(<snapshot/07d8115442>, 0, 0) returned error, retrying after 1s: 503 Service Unavailable\n"
+    end = f"trap 'echo {json.dumps(said)} >&2; exit 130' TERM; while :; do sleep 0.02; done"
+    reason = failure(probe(fake_restic(tmp_path / "restic", b"", retry.encode(), end)), 1.0)
+    assert reason == ("unreachable", "503 Service Unavailable (1 try, 1s)")
+
+
+@pytest.mark.parametrize("stdout", [b"[]\n", listing([a_snapshot(NOW)])], ids=["nothing", "a part"])
+def test_a_listing_that_was_denied_is_not_an_empty_repository(tmp_path: Path, stdout: bytes) -> None:
+    stderr = b"List(snapshot) failed: Access Denied.\ncould not load snapshots: Access Denied.\n"
+    program = fake_restic(tmp_path / "restic", stdout, stderr)
+    assert failure(probe(program)) == ("error", "the snapshots cannot be listed: Access Denied.")
+    stderr = b"could not load snapshots: Get: dial tcp 192.0.2.1:443: i/o timeout\n"
+    assert failure(probe(fake_restic(tmp_path / "restic", stdout, stderr)))[0] == "unreachable"
+
+
+def test_https_to_a_store_that_speaks_http_is_told_at_once(tmp_path: Path) -> None:
+    line = (
+        'Stat(<config/>) returned error, retrying after 1s: Get "https://h/": http: server gave HTTP response to HTTPS client\n'
+    )
+    reason = failure(probe(fake_restic(tmp_path / "restic", b"", line.encode(), "exec sleep 60")))
+    assert reason == ("error", "the store speaks http, not https: http:// in url?")
 
 
 @pytest.mark.parametrize(
@@ -435,7 +469,10 @@ def test_a_time_that_nobody_can_read_makes_that_snapshot_unreadable_not_the_othe
 
 def test_a_missing_program(tmp_path: Path) -> None:
     path = tmp_path / "nothing"
-    assert failure(probe(path)) == ("error", f"the program {path} was not found; install restic, or set restic:")
+    assert failure(probe(path)) == (
+        "error",
+        f"the program {path} was not found; install restic, or write its whole path as restic: PATH",
+    )
 
 
 def test_a_program_that_may_not_be_run(tmp_path: Path) -> None:

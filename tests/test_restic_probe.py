@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -176,7 +178,10 @@ def test_a_damaged_config_file(tmp_path: Path, restic_version: str) -> None:
 def test_a_password_command_that_fails(tmp_path: Path, restic_version: str) -> None:
     repository = make_repository(tmp_path / "repo", restic_version)
     restic = probe(repository.restic, str(repository.path), RESTIC_PASSWORD="", RESTIC_PASSWORD_COMMAND="sh -c 'exit 3'")
-    assert failure(restic) == ("error", "Resolving password failed: exit status 3")
+    assert failure(restic) == (
+        "error",
+        "password_command, or RESTIC_PASSWORD_COMMAND, failed: Resolving password failed: exit status 3",
+    )
 
 
 def test_a_port_that_is_closed(restic_version: str) -> None:
@@ -406,7 +411,7 @@ def test_what_restic_says_is_logged_also_when_the_look_fails(run: Run, tmp_path:
     program = fake_restic(tmp_path / "restic", stderr=stderr, end="exit 1")
     outcome = run_on(run, "/srv/restic", program, "-v", password="canary-password")
     assert outcome.message == "ERROR no"
-    assert "/srv/restic: restic: a hint of ***" in outcome.completed.stderr
+    assert "web: restic: a hint of ***" in outcome.completed.stderr
     assert "canary" not in outcome.completed.stderr
 
 
@@ -433,3 +438,25 @@ def test_the_restic_of_the_path_is_used_when_none_is_named(run: Run, tmp_path: P
     config.write_text('{"repositories": {"web": {"url": "/srv/restic"}}}')
     run("--config", config, env={"RESTIC_PASSWORD": "x", "PATH": str(tmp_path)})
     assert len(reports_of(tmp_path / "restic")) == 1
+
+
+@pytest.mark.slow
+def test_a_folder_of_snapshots_that_may_not_be_read_is_not_an_empty_repository(restic_version: str) -> None:
+    """restic prints `[]` and ends with 0. As root the look is made as nobody, who is not let in."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        repository = make_repository(folder / "repo", restic_version, [Backup(NIGHT)])
+        for path in (folder, *folder.rglob("*")):
+            path.chmod(path.stat().st_mode | (0o755 if path.is_dir() else 0o444))
+        (folder / "repo" / "snapshots").chmod(0)
+        program = repository.restic
+        if os.geteuid() == 0:
+            shutil.copy(program, folder / "real")
+            drop = f"exec {require('setpriv')} --reuid=65534 --regid=65534 --clear-groups {folder}/real"
+            program = script(folder / "restic", f'#!/bin/sh\n{drop} "$@"\n')
+        # 0.14 asks again for three quarters of a minute
+        code, reason = failure(probe(program, str(repository.path)), 60 if restic_version == "0.14" else 20)
+        (folder / "repo" / "snapshots").chmod(0o755)
+    assert code == "error"
+    assert reason.startswith("the snapshots cannot be listed: open ")
+    assert reason.endswith("/snapshots: permission denied")

@@ -97,7 +97,7 @@ def test_a_signal_ends_the_children_and_reports_what_is_done(desk: Desk, kuma: K
     assert status == 128 + number
     fresh, unfinished, summary = stdout.splitlines()
     assert fresh.startswith("UP  fresh  OK newest 3h old")
-    assert unfinished == "interrupted; not looked at: asleep, waiting"
+    assert unfinished == "interrupted; not finished: asleep, waiting"
     assert summary == "1 repository: 1 up; 1 pushed"
     assert "Traceback" not in stderr
     assert all(gone(pid) for pid in pids)
@@ -119,7 +119,7 @@ def test_an_interrupted_plugin_says_unknown(desk: Desk, kuma: Kuma) -> None:
     started.process.send_signal(signal.SIGINT)
     status, stdout, _ = started.end()
     assert status == 3
-    assert stdout.startswith("RESTIC UNKNOWN - 1 repository: 1 up, 2 not looked at | 'fresh'=")
+    assert stdout.startswith("RESTIC UNKNOWN - 1 repository: 1 up, 2 not finished | 'fresh'=")
 
 
 def test_a_push_under_way_may_end_after_an_interruption(desk: Desk, kuma: Kuma) -> None:
@@ -309,5 +309,6 @@ def test_a_signal_ends_the_children_of_config_check_too(desk: Desk, number: sign
     status, stdout, stderr = started.end()
     assert status == 128 + number
     assert "reach    ok       fresh: 1 snapshot" in stdout
-    assert "asleep" not in stdout + stderr
+    assert "reach    ok       asleep" not in stdout
+    assert stderr == ""
     assert all(gone(pid) for pid in pids)

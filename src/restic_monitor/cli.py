@@ -22,7 +22,7 @@ _PROGRAM = "restic-monitor"
 _INTERNAL_ERROR = 70
 _EPILOG = """\b
 Exit status:
-  0  every repository is up and was told
+  0  every repository is up (or warns), and every push was accepted
   1  something is down or unknown
   2  wrong usage or configuration; nothing was looked at
   3  a push failed, also when something is down
@@ -48,7 +48,7 @@ class Commands(click.Group):
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in self.commands:
-            ctx.fail(f"no command is called {args[0]!r}; to look at one repository: {_PROGRAM} run {args[0]}")
+            ctx.fail(f"no command is called {args[0]!r}; {_meant(args[0])}")
         return super().resolve_command(ctx, args)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
@@ -56,6 +56,16 @@ class Commands(click.Group):
         if not incomplete.startswith("-"):
             return own
         return [*own, *self.commands["run"].shell_complete(ctx, incomplete)]
+
+
+_OTHER_WORDS = {"check": "config check", "validate": "config check", "show": "config show", "help": "--help"}
+
+
+def _meant(word: str) -> str:
+    """What somebody may want who types this for a command."""
+    if word in _OTHER_WORDS:
+        return f"did you mean {_PROGRAM} {_OTHER_WORDS[word]}?"
+    return f"to look at one repository: {_PROGRAM} run {word}"
 
 
 def arrange(args: Sequence[str], group: click.Group) -> list[str]:
@@ -101,11 +111,16 @@ def _common(function: Callable[..., Any]) -> Callable[..., Any]:
     """Options of every command."""
     options = [
         click.option(
-            "-c", "--config", type=click.Path(), metavar="FILE", help="The configuration; see docs for where it is looked for."
+            "-c",
+            "--config",
+            type=click.Path(readable=False),  # for completion; what cannot be read is told elsewhere
+            metavar="FILE",
+            help="The configuration; else $RESTIC_MONITOR_CONFIG, ~/.config/restic-monitor/config.yaml, "
+            "/etc/restic-monitor/config.yaml.",
         ),
         click.option(
             "--environment-file",
-            type=click.Path(),
+            type=click.Path(readable=False),
             metavar="FILE",
             help="Variables (secrets) as in systemd's EnvironmentFile, NAME=value.",
         ),
@@ -129,6 +144,7 @@ def _complete_names(ctx: click.Context, param: click.Parameter, incomplete: str)
     with contextlib.suppress(Exception):
         from restic_monitor.commands import common  # noqa: PLC0415
 
+        common.set_up_logs(0, quiet=True)  # a warning would stand in the line that is being typed
         builder = common.load(common.Common(ctx.params.get("config"), ctx.params.get("environment_file")))
         return [block.name for block in builder.draft.repositories if block.name.startswith(incomplete)]
     return []
@@ -159,11 +175,18 @@ def cli() -> None:
 @cli.command(epilog=_EPILOG)
 @_common
 @click.option("--no-push", is_flag=True, help="Look and show what would be pushed, but tell nobody.")
-@click.option("--format", "form", type=click.Choice(["text", "json", "nagios"]), default="text", show_default=True)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "nagios"]),
+    default="text",
+    show_default=True,
+    help="A table, the documented JSON, or a monitoring plugin's output and exit status.",
+)
 @click.option("--only-failing", is_flag=True, help="Show only what is not up, or could not be pushed.")
 @click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=_complete_names)
 def run(names: tuple[str, ...], no_push: bool, form: str, only_failing: bool, **common: Any) -> int:
-    """Look at all repositories, or at those named, and tell their push monitors."""
+    """Look at all repositories, or those named, and tell."""
     started = _start(**common)
     from restic_monitor.commands import run as command  # noqa: PLC0415
 
@@ -204,7 +227,10 @@ def show(names: tuple[str, ...], **common: Any) -> int:
 @cli.command()
 @_common
 def init(**common: Any) -> int:
-    """Write a commented configuration to start from (mode 0600)."""
+    """Write a commented configuration to start from (mode 0600).
+
+    It goes to --config, else $RESTIC_MONITOR_CONFIG, else /etc/restic-monitor/config.yaml for root, ~/.config/… for others.
+    """
     started = _start(**common)
     from restic_monitor.commands import init as command  # noqa: PLC0415
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 # What would change which data restic sees, or how it reports: never inherited. RESTIC_HOST filters `snapshots` since 0.17
 # (https://github.com/restic/restic/issues/5064): an inherited one would hide hosts.
@@ -56,7 +56,7 @@ class Layer:
     """Variables of one origin. None unsets the variable, whatever earlier layers say."""
 
     origin: str
-    variables: Mapping[str, str | None]
+    variables: Mapping[str, str | None] = field(repr=False)
     inherited: bool = False
 
 
@@ -64,7 +64,7 @@ class Layer:
 class Variable:
     """A value and the layer it came from."""
 
-    value: str
+    value: str = field(repr=False)
     origin: str
 
 
@@ -96,8 +96,13 @@ def lost_halves(layers: Sequence[Layer], merged: Mapping[str, Variable]) -> list
             kept = next((name for name in have if name in merged), None)
             if not kept or any(name in merged for name in lack):
                 continue
+            unset = next(
+                ((name, layer.origin) for layer in layers for name in lack if layer.variables.get(name, "") is None), None
+            )
             torn = next(((name, layer.origin) for layer in layers for name in lack if layer.variables.get(name)), None)
-            if torn:
+            if unset:
+                sentences.append(f"{unset[0]} is removed in {unset[1]} but {kept} is left; remove both")
+            elif torn:
                 sentences.append(
                     f"{kept} comes from {merged[kept].origin} but {torn[0]} from {torn[1]}: "
                     "a later place replaces the whole group of credentials; set both in one place"

@@ -23,14 +23,20 @@ def scheme(url: str) -> str | None:
 
 
 def shown(url: str) -> str:
-    """The URL without a password in it."""
-    return redact_urls(url)
+    """The URL without a password in it, and without what an rclone connection string sets."""
+    return redact_urls(_SET_FOR_RCLONE.sub(r"\1***", url) if scheme(url) == "rclone" else url)
 
 
 _PASSWORD = re.compile(r"://[^\s/?#:@]*:(?!\d*[/?#])(\S*)@")
 
 
 def passwords(url: str) -> tuple[str, ...]:
-    """The password in a URL, as written and percent-decoded; () without one."""
-    found = _PASSWORD.search(url)
-    return tuple({found[1], unquote(found[1])}) if found and found[1] else ()
+    """The password in a URL, as written and percent-decoded, and what an rclone connection string sets; () without."""
+    found = {match[1] for match in _PASSWORD.finditer(url)}
+    if scheme(url) == "rclone":
+        found |= {match[2].strip("'\"") for match in _SET_FOR_RCLONE.finditer(url)}
+    return tuple({text for written in found for text in (written, unquote(written)) if text})
+
+
+# `rclone::s3,secret_access_key=…,region=…:bucket`: https://rclone.org/docs/#connection-strings
+_SET_FOR_RCLONE = re.compile(r"(,[\w.-]+=)(\"[^\"]*\"|'[^']*'|[^,:]*)")

@@ -71,7 +71,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """How telling one receiver ended. `message` says why it did not work and never shows a token."""
+    """How telling one receiver ended. `message` says why it did not work, or what `Dry` would have sent; never a token."""
 
     accepted: bool
     message: str = ""
@@ -124,8 +124,19 @@ class Result:
 
     @property
     def told(self) -> bool:
-        """Every receiver took it; also when there is none."""
+        """No receiver failed to take it; also when there is none, or nobody was told yet."""
         return all(delivery.accepted for delivery in self.deliveries or ())
+
+
+@dataclass(frozen=True, slots=True)
+class Looking:
+    """A look has begun."""
+
+    name: str
+
+
+Event = Looking | Result
+"""What a run tells while it goes on."""
 
 
 class ProbeError(Exception):

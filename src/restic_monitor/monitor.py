@@ -15,23 +15,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from restic_monitor.model import Code, Delivery, ProbeError, Receiver, Repository, Result, Watch, unknown
+from restic_monitor.model import Code, Delivery, Event, Looking, ProbeError, Receiver, Repository, Result, Watch, unknown
 from restic_monitor.quantity import format_duration
 
 _LOOK_GRACE_SECONDS = 2.0
 """A look ends by itself at its deadline; one that has not is given up this much later."""
 _PUSH_LIMIT_SECONDS = 240.0
 """Far beyond what `http` allows an answer and its retry: reached only when something hangs that knows no deadline."""
-
-
-@dataclass(frozen=True, slots=True)
-class Looking:
-    """A look has begun."""
-
-    name: str
-
-
-Event = Looking | Result
 
 
 @dataclass(slots=True)
@@ -55,9 +45,9 @@ class Monitor:
     def __init__(self, repositories: Sequence[Repository], *, jobs: int, connections: int) -> None:
         self.bugs: list[str] = []
         self._jobs, self._connections = jobs, connections
+        self._stopped = False
         self._looks = deque(repositories)
         self._pushes: deque[tuple[int, int, Receiver, Result]] = deque()
-        self._running: set[int] = set()
         self._tasks: dict[int, _Task] = {}
         self._numbers = iter(range(1 << 62))
         self._ended: queue.SimpleQueue[tuple[int, object]] = queue.SimpleQueue()
@@ -87,14 +77,6 @@ class Monitor:
             for event in self._next_end(looks=False):
                 if isinstance(event, Result):
                     yield event
-
-    @property
-    def abandoned(self) -> bool:
-        """Whether a thread was given up and may still run."""
-        return bool(self._abandoned)
-
-    _abandoned = 0
-    _stopped = False
 
     # starting
 
@@ -135,7 +117,6 @@ class Monitor:
             number, outcome = self._ended.get(timeout=max(0.0, limit - time.monotonic()))
         except queue.Empty:
             expired = [number for number, task in self._tasks.items() if task.limit <= time.monotonic()]
-            self._abandoned += len(expired)
             for number in expired:
                 yield from self._end(self._tasks.pop(number), None, looks)
             return

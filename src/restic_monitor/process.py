@@ -31,7 +31,7 @@ class Ended:
     """How a child ended. `why` is "exit", "deadline", "stopped" (by `stop_when`), "too long" (stdout) or "interrupted".
 
     `status` is as in `subprocess`: negative for a signal; None when the child did not end by itself. `stderr` holds the
-    first and the last thousand lines.
+    first and the last thousand lines, up to our own signal: what a child says to that is about us.
     """
 
     why: str
@@ -100,7 +100,7 @@ def run(
 ) -> Ended:
     """Run a program until it ends, `deadline` (`time.monotonic`) passes, or a line of its stderr makes `stop_when` true.
 
-    Returns half a second after the deadline at the latest. Raises OSError when the program cannot be started.
+    Returns within a second after the deadline. Raises OSError when the program cannot be started.
     """
     place = object()
     with _changed:
@@ -140,11 +140,12 @@ def _run(argv: Sequence[str], environment: Mapping[str, str], deadline: float, s
             streams.register(child.stdout, selectors.EVENT_READ, output.feed)
             streams.register(child.stderr, selectors.EVENT_READ, lines.feed)
             why = _follow(child, streams, output, lines, deadline)
+            said = lines.all()
         finally:
             _end(child, streams, by_itself=why == "exit")
             for stream in filter(None, (child.stdout, child.stderr)):
                 stream.close()
-    return Ended(why, child.returncode if why == "exit" else None, output.all() if why == "exit" else b"", lines.all())
+    return Ended(why, child.returncode if why == "exit" else None, output.all() if why == "exit" else b"", said)
 
 
 def _follow(

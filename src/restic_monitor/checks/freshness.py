@@ -27,8 +27,9 @@ class Freshness:
         if seen.snapshots is None:
             return Verdict("freshness", Status.UNKNOWN, Code.ERROR, "the snapshots could not be listed")
         if not seen.snapshots:
-            which = "no snapshot that can be read" if seen.unreadable else "no snapshot in the repository"
-            return Verdict("freshness", Status.DOWN, Code.MISSING, which)
+            if seen.unreadable:  # they are there: the damage is the news, not that they are missing
+                return Verdict("freshness", Status.UNKNOWN, Code.ERROR, "no snapshot that can be read")
+            return Verdict("freshness", Status.DOWN, Code.MISSING, "no snapshot in the repository")
         future = [snapshot for snapshot in seen.snapshots if snapshot.time > now + CLOCK_TOLERANCE]
         past = [snapshot for snapshot in seen.snapshots if snapshot.time <= now + CLOCK_TOLERANCE]
         if not past:

@@ -13,6 +13,7 @@ from restic_monitor.config import draft, find
 from restic_monitor.config.build import Builder
 from restic_monitor.environment import Layer
 from restic_monitor.errors import UsageError
+from restic_monitor.monitor import Monitor
 
 log = logging.getLogger("restic_monitor")
 _PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
@@ -84,6 +85,13 @@ def load(common: Common) -> Builder:
     if builder.draft.literal_secrets:
         _warn_if_readable(str(file), "it holds secrets")
     return builder
+
+
+def report_bugs(monitor: Monitor) -> int:
+    """Say where the program itself failed; 70 when it did, else 0."""
+    for bug in monitor.bugs:
+        log.error("internal error: %s; please report it", bug)
+    return 70 if monitor.bugs else 0
 
 
 def _warn_if_readable(path: str, why: str) -> None:

@@ -6,12 +6,13 @@ import os
 import re
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from restic_monitor import environment as environments
 from restic_monitor import location, process
-from restic_monitor.commands.common import Common, load
+from restic_monitor.commands.common import Common, load, report_bugs
 from restic_monitor.commands.signals import stopping
 from restic_monitor.config import keys
 from restic_monitor.config.build import DEFAULT_CONNECTIONS, Builder, Sketch
@@ -25,43 +26,50 @@ from restic_monitor.monitor import Monitor
 from restic_monitor.probes.restic import Restic
 from restic_monitor.secret import HIDDEN
 
+T = TypeVar("T")
 _OLDEST = (0, 14)
 _VERSION_SECONDS = 20.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Stages:
+    """Says how each stage went; with `quiet` only the exit status does."""
+
+    quiet: bool
+
+    def say(self, stage: str, text: str, *, word: str = "ok") -> None:
+        if not self.quiet:
+            print(f"{stage:8} {word:8} {text}", flush=True)
+
+    def run(self, stage: str, work: Callable[[], T]) -> T:
+        """Do the work of a stage. Raises its UsageError, after the stage was named."""
+        try:
+            return work()
+        except UsageError as error:
+            count = len(error.problems) if isinstance(error, ConfigError) else 1
+            self.say(stage, f"{count} to correct", word="FAILED")
+            raise
+
+
 def check(common: Common, *, secrets: bool, network: bool) -> int:
     """Four stages, each only when the one before passed. Raises UsageError that names the stage that failed."""
-    builder: Builder = _stage("file", lambda: load(common))
-    _stage("file", builder.check_file)
+    stages = _Stages(common.quiet)
+    builder = stages.run("file", lambda: load(common))
+    stages.run("file", builder.check_file)
     enabled = builder.select(())
     off = len(builder.draft.repositories) - len(enabled)
-    _say("file", f"{builder.draft.file}: {_counted(len(enabled))}" + (f", {off} not enabled" if off else ""))
+    stages.say("file", f"{builder.draft.file}: {_counted(len(enabled))}" + (f", {off} not enabled" if off else ""))
     if not secrets:
         return 0
-    repositories: list[Repository] = _stage("secrets", builder.repositories)
-    _say("secrets", "every password, token and file that is needed is there")
-    for line in _stage("restic", lambda: _versions(repositories)):
-        _say("restic", line)
-    return _reach(repositories, builder) if network else 0
+    repositories = stages.run("secrets", builder.repositories)
+    stages.say("secrets", "every password, token and file that is needed is there")
+    for line in stages.run("restic", lambda: _versions(repositories)):
+        stages.say("restic", line)
+    return _reach(repositories, builder, stages) if network else 0
 
 
 def _counted(count: int) -> str:
     return "1 repository" if count == 1 else f"{count} repositories"
-
-
-def _say(stage: str, text: str, *, word: str = "ok") -> None:
-    print(f"{stage:8} {word:8} {text}", flush=True)
-
-
-def _stage(stage: str, work):  # type: ignore[no-untyped-def]
-    try:
-        return work()
-    except ConfigError as error:
-        _say(stage, f"{len(error.problems)} to correct", word="FAILED")
-        raise
-    except UsageError:
-        _say(stage, "1 to correct", word="FAILED")
-        raise
 
 
 def _versions(repositories: Sequence[Repository]) -> list[str]:
@@ -75,7 +83,7 @@ def _version(program: str, environment: Mapping[str, str]) -> str:
         ended = process.run([program, "version"], environment, time.monotonic() + _VERSION_SECONDS)
     except OSError as error:
         why = (error.strerror or str(error)).lower()
-        raise UsageError(f"the program {program} cannot be started: {why}; install restic, or set restic:") from None
+        raise UsageError(f"the program {program} cannot be started: {why}; install restic, or write restic: PATH") from None
     found = re.match(r"restic (\d{1,6})\.(\d{1,6})(\.\d+)?\S*", ended.stdout.decode("utf-8", "replace"))
     if ended.status != 0 or not found:
         raise UsageError(f"the program {program} does not answer `version` as restic does; is restic: right?")
@@ -85,29 +93,25 @@ def _version(program: str, environment: Mapping[str, str]) -> str:
     return f"{shown} ({program})"
 
 
-def _reach(repositories: Sequence[Repository], builder: Builder) -> int:
+def _reach(repositories: Sequence[Repository], builder: Builder, stages: _Stages) -> int:
     """Look at each, tell nobody. A repository that is stale was reached."""
     silent = [replace(r, watches=tuple(replace(w, receivers=()) for w in r.watches)) for r in repositories]
     monitor = Monitor(silent, jobs=builder.jobs, connections=builder.connections)
     with stopping(monitor) as received:
-        unreached = _follow(monitor)
+        unreached = [event for event in monitor.run() if isinstance(event, Result) and not _reached(event, stages)]
     if received:
         process.end_all()
         return 128 + received[0]
-    return 1 if unreached else 0
+    if untold := [w.name for r in repositories for w in r.watches if not w.receivers]:
+        stages.say("push", f"nobody is told, for want of a push address: {', '.join(untold)}", word="note")
+    return report_bugs(monitor) or (1 if unreached else 0)
 
 
-def _follow(monitor: Monitor) -> int:
-    """How many could not be reached."""
-    unreached = 0
-    for event in monitor.run():
-        if isinstance(event, Result):
-            seen = event.snapshots is not None
-            unreached += not seen
-            count = f"{event.snapshots} snapshot{'' if event.snapshots == 1 else 's'}"
-            text = f"{event.watch.name}: {count if seen else event.message}"
-            _say("reach", text, word="ok" if seen else "FAILED")
-    return unreached
+def _reached(result: Result, stages: _Stages) -> bool:
+    seen = result.snapshots is not None
+    count = f"{result.snapshots} snapshot{'' if result.snapshots == 1 else 's'}"
+    stages.say("reach", f"{result.watch.name}: {count if seen else result.message}", word="ok" if seen else "FAILED")
+    return seen
 
 
 # config show
@@ -144,7 +148,7 @@ def _block(builder: Builder, block: Block) -> list[str]:
         elif name == "max_age":
             lines.append(_line("    ", name, "1d", "default"))
     lines += [
-        _line("    ", "restic_options", str(setting.raw), setting.origin)
+        _line("    ", "restic_options", _shown_option(setting), setting.origin)
         for setting in draft.setting_list(block, "restic_options")
     ]
     sketch = builder.sketch(block)
@@ -188,6 +192,11 @@ def _shown(setting: Setting, block: Block, builder: Builder) -> str:
         return f"{setting.raw.split(maxsplit=1)[0]} …"
     value = setting.key.value(setting.raw, Context(block.name, builder.draft.folder))
     return location.shown(value) if isinstance(value, str) else setting.raw
+
+
+def _shown_option(setting: Setting) -> str:
+    name, equals, _ = str(setting.raw).partition("=")
+    return f"{name}{equals}…" if isinstance(setting.raw, str) and keys.is_command(name) else str(setting.raw)
 
 
 def _base_of(push_url: str) -> str:

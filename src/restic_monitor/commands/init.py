@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
 
 from restic_monitor.commands.common import Common, environment_layers
 from restic_monitor.config import find
@@ -58,5 +61,15 @@ def init(common: Common) -> int:
         raise UsageError(f"{path} is there already and was left as it is; another place: --config FILE") from None
     except OSError as error:
         raise UsageError(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from None
-    print(f"wrote {path}; edit it, then: restic-monitor config check")
+    if not common.quiet:
+        print(f"wrote {path}; edit it, then: restic-monitor {_option(path, environment)}config check")
     return 0
+
+
+def _option(path: Path, environment: Mapping[str, str]) -> str:
+    """The option that the next command needs to read this file; "" where it is found by itself."""
+    try:
+        found, _ = find.find(None, environment)
+    except UsageError:
+        found = None
+    return "" if found == path else f"--config {shlex.quote(str(path))} "

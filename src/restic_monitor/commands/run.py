@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from restic_monitor import process
-from restic_monitor.commands.common import Common, load, log
+from restic_monitor.commands.common import Common, load, log, report_bugs
 from restic_monitor.commands.signals import stopping
-from restic_monitor.model import Repository, Result
-from restic_monitor.monitor import Event, Monitor
+from restic_monitor.model import Event, Repository, Result
+from restic_monitor.monitor import Monitor
 from restic_monitor.outputs import json, nagios, text
 from restic_monitor.outputs.report import Report
 from restic_monitor.receivers.dry import Dry
@@ -48,12 +48,11 @@ def run(common: Common, options: Options) -> int:
         except KeyboardInterrupt:  # the second signal: no more waiting
             process.end_all()
     ended = 128 + received[0] if received else 0
-    for bug in monitor.bugs:
-        log.error("internal error: %s; please report it", bug)
-    report = _report(started, repositories, results, options, complete=not (ended or monitor.bugs))
+    bugs = report_bugs(monitor)
+    report = _report(started, repositories, results, options, complete=not (ended or bugs))
     if not common.quiet:
         _print(report, options.format)
-    return nagios.exit_status(report) if options.format == "nagios" else _exit_status(report, monitor, ended)
+    return nagios.exit_status(report) if options.format == "nagios" else _exit_status(report, ended or bugs)
 
 
 def _keep(results: dict[str, Result], event: Event) -> None:
@@ -114,12 +113,10 @@ def _print(report: Report, form: str) -> None:
         sys.stdout.write(text.render(report))
 
 
-def _exit_status(report: Report, monitor: Monitor, ended: int) -> int:
-    """0 up and told, 1 something is DOWN or UNKNOWN, 3 a push failed, 70 a bug, 128+N a signal."""
+def _exit_status(report: Report, ended: int) -> int:
+    """`ended` when a signal (128+N) or a bug (70) ended the run; 0 up, 1 something DOWN or UNKNOWN, 3 a push failed."""
     if ended:
         return ended
-    if monitor.bugs:
-        return 70
     if report.failed_pushes:
         return 3
     return 1 if any(result.status.failing for result in report.results) else 0

@@ -133,7 +133,8 @@ class Builder:
 
     def _probe(self, block: Block, url: str, merged: Mapping[str, Variable]) -> Restic | None:
         child = {name: variable.value for name, variable in merged.items()}
-        given = [self._value(setting, block.name) for setting in self.draft.setting_list(block, "restic_options")]
+        values = (self._value(setting, block.name) for setting in self.draft.setting_list(block, "restic_options"))
+        given = [option for option in values if option]
         no_password = any(s.key.name == "insecure_no_password" for s in self.draft.password_settings(block))
         flags = [
             *self._flag("--cacert", self._cacert(block)),
@@ -141,16 +142,18 @@ class Builder:
             *(["--insecure-tls"] if self._get(block, "insecure_tls") else []),
             *(["--insecure-no-password"] if no_password else []),
             *self._cache_flags(block, child),
-            *_options(url, [option for option in given if option]),
+            *_options(url, given),
         ]
-        secrets = (*secrets_in(child.items()), *_url_secrets(url))
+        secrets = [Secret(text) for text in (*location.passwords(url), *map(_command, given))]
+        source = self.draft.setting(block, "url")
+        shown = str(source.raw) if source and isinstance(source.raw, Source) else location.shown(url)
         return Restic(
+            name=block.name,
             program=self._get(block, "restic") or "restic",
-            url=Secret(url),
-            shown_url=location.shown(url),
+            shown_url=shown,
             flags=tuple(flags),
             environment={**child, "RESTIC_REPOSITORY": url},
-            redact=Redactor(secrets, self.revealed),
+            redact=Redactor((*secrets_in(child.items()), *secrets), self.revealed),
         )
 
     @staticmethod
@@ -339,6 +342,7 @@ def _options(url: str, given: Sequence[str]) -> list[str]:
     return [word for option in (*own, *given) for word in ("-o", option)]
 
 
-def _url_secrets(url: str) -> tuple[Secret, ...]:
-    """The password that may stand in a repository's URL, as written and decoded."""
-    return tuple(Secret(text) for text in location.passwords(url))
+def _command(option: str) -> str:
+    """The value of an option that is a command line, `sftp.command=sshpass -p …`; "" for others."""
+    name, _, value = option.partition("=")
+    return value if keys.is_command(name) else ""

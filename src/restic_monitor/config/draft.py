@@ -25,7 +25,7 @@ class Setting:
     """One value as it stands in the file."""
 
     key: Key
-    raw: str | Source
+    raw: str | Source = field(repr=False)
     place: Place
     path: str
     default: bool = False

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from restic_monitor.config.sources import read_text
-from restic_monitor.environment import Layer, merge, parse_environment_file
+from restic_monitor.environment import Layer, parse_environment_file
 from restic_monitor.errors import UsageError
 
 SYSTEM_PATH = Path("/etc/restic-monitor/config.yaml")
@@ -30,8 +30,7 @@ def environment_layers(process: Mapping[str, str], environment_file: str | None)
 
 def effective(layers: tuple[Layer, ...]) -> dict[str, str]:
     """What the program itself sees: the layers on top of each other, nothing left out."""
-    open_layers = [Layer(layer.origin, layer.variables) for layer in layers]
-    return {name: variable.value for name, variable in merge(open_layers).items()}
+    return {name: value for layer in layers for name, value in layer.variables.items() if value is not None}
 
 
 def find(option: str | None, environment: Mapping[str, str]) -> tuple[Path, str]:
@@ -69,9 +68,17 @@ def user_path(environment: Mapping[str, str]) -> Path | None:
     """
     home = environment.get("XDG_CONFIG_HOME", "")
     if not Path(home).is_absolute():
-        folder = environment.get("HOME") or (str(Path.home()) if os.name == "nt" else "")
+        folder = environment.get("HOME") or _home_of_this_user()
         home = str(Path(folder, ".config")) if folder else ""
     return Path(home, "restic-monitor", "config.yaml") if home else None
+
+
+def _home_of_this_user() -> str:
+    """As passwd has it: cron jobs and systemd's units may run without $HOME."""
+    try:
+        return str(Path.home())
+    except RuntimeError:
+        return ""
 
 
 def default_path(environment: Mapping[str, str]) -> Path:

@@ -66,6 +66,13 @@ def template(value: str, context: Context) -> str:
     return text(expand(value, context.name), context)
 
 
+def url(value: str, context: Context) -> str:
+    expanded = template(value, context)
+    if expanded.startswith("~"):
+        raise ValueError("begins with ~, which restic does not expand; write the whole path")
+    return expanded
+
+
 def path(value: str, context: Context) -> str:
     """`~` is the home folder; a relative path starts at the configuration file's folder."""
     try:
@@ -97,6 +104,11 @@ def count(value: str, context: Context) -> int:
     raise ValueError(f"{value!r} is not a whole number from 1 to 10000")
 
 
+def is_command(option_name: str) -> bool:
+    """Whether the value of this option of restic is a command line, which may hold a secret."""
+    return option_name.endswith((".command", ".args"))
+
+
 def option(value: str, context: Context) -> str:
     """One of restic's extended options, key=value."""
     name, equals, _ = value.partition("=")
@@ -108,7 +120,7 @@ def option(value: str, context: Context) -> str:
 REPOSITORY = {
     key.name: key
     for key in (
-        Key("url", template),
+        Key("url", url),
         Key("max_age", duration),
         Key("push_url", template, secret=True),
         Key("push_token", text, secret=True, defaults=False),

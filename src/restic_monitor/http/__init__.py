@@ -116,13 +116,13 @@ def _redirected(url: str, location: str) -> str:
     except ValueError:
         raise HttpError(f"{host_of(url)} redirects to something that is no address", lasting=True) from None
     if there.hostname != here.hostname:
-        raise HttpError(f"{host_of(url)} redirects to another host ({onehost_of(there.hostname)})", lasting=True)
+        raise HttpError(f"{host_of(url)} redirects to another host ({shown_host(there.hostname)})", lasting=True)
     if there.scheme not in ("http", "https") or (here.scheme == "https" and there.scheme == "http"):
         raise HttpError(f"{host_of(url)} redirects from {here.scheme} to {there.scheme}", lasting=True)
     return target
 
 
-def onehost_of(name: str | None) -> str:
+def shown_host(name: str | None) -> str:
     """A host name of a foreign answer, fit to be shown."""
     return "".join(character for character in (name or "?") if character.isalnum() or character in ".-:[]")[:60]
 

@@ -36,17 +36,20 @@ class _Alarm:
         self._count = itertools.count()
         self._thread: threading.Thread | None = None
 
-    def watch(self, connected: socket.socket, deadline: float) -> None:
+    def watch(self, connected: socket.socket, deadline: float) -> int:
+        """Returns the number to `forget` it by: the socket itself may serve the next request by then."""
         with self._changed:
-            heapq.heappush(self._heap, (deadline, next(self._count), connected))
+            number = next(self._count)
+            heapq.heappush(self._heap, (deadline, number, connected))
             if not self._thread:
                 self._thread = threading.Thread(target=self._run, name="http-alarm", daemon=True)
                 self._thread.start()
             self._changed.notify()
+            return number
 
-    def forget(self, connected: socket.socket) -> None:
+    def forget(self, number: int) -> None:
         with self._changed:
-            self._heap = [entry for entry in self._heap if entry[2] is not connected]
+            self._heap = [entry for entry in self._heap if entry[1] != number]
             heapq.heapify(self._heap)
 
     def _run(self) -> None:
@@ -69,14 +72,14 @@ class _Request(threading.local):
     """The request that this thread makes; urllib3 offers no way to hand this through."""
 
     deadline = 0.0
-    watched: socket.socket | None = None
+    watched: int | None = None
     sent = False
+    closes = False
 
     def watch(self, connected: socket.socket) -> None:
         self.unwatch()
         # TLS inside TLS, through an https proxy, is no socket but holds one
-        self.watched = getattr(connected, "socket", connected)
-        _alarm.watch(self.watched, self.deadline)
+        self.watched = _alarm.watch(getattr(connected, "socket", connected), self.deadline)
 
     def unwatch(self) -> None:
         if self.watched is not None:
@@ -108,8 +111,15 @@ class _HttpsConnection(_HttpConnection, urllib3.connection.HTTPSConnection):
 class _HttpPool(urllib3.HTTPConnectionPool):
     ConnectionCls = _HttpConnection
 
+    def _put_conn(self, conn: urllib3.connection.HTTPConnection | None) -> None:  # type: ignore[override]
+        """The answer has been read: from here on the connection is anybody's."""
+        _request.unwatch()
+        if conn and _request.closes:
+            conn.close()
+        super()._put_conn(conn)
 
-class _HttpsPool(urllib3.HTTPSConnectionPool):
+
+class _HttpsPool(_HttpPool, urllib3.HTTPSConnectionPool):
     ConnectionCls = _HttpsConnection
 
 
@@ -127,6 +137,7 @@ class Wire:
     ) -> Answer:
         """Send a GET and read the answer until `deadline` (`time.monotonic`). Raises HttpError."""
         _request.deadline, _request.sent = deadline, False
+        _request.closes = headers.get("Connection") == "close"
         try:
             return self._exchange(url, headers, cacert, connect_seconds, deadline)
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
@@ -246,7 +257,7 @@ def _unsent(error: Exception, host: str) -> HttpError:  # noqa: PLR0911 - a tabl
     if among(urllib3.exceptions.ProxyError):
         return HttpError(f"the proxy on the way to {host} cannot be reached")
     if among(ssl.SSLError):
-        return HttpError(f"no TLS connection to {host}", lasting=True)
+        return HttpError(f"no TLS connection to {host}; does it speak http:// only?", lasting=True)
     if among(urllib3.exceptions.NameResolutionError):
         return HttpError(f"the name {host} does not resolve")
     if among(TimeoutError):

@@ -15,7 +15,7 @@ _CODES = {Status.UP: OK, Status.WARN: WARNING, Status.DOWN: CRITICAL, Status.UNK
 
 def render(report: Report) -> str:
     pushes = f", {report.failed_pushes} not told" if report.failed_pushes else ""
-    unfinished = f", {len(report.unfinished)} not looked at" if report.unfinished else ""
+    unfinished = f", {len(report.unfinished)} not finished" if report.unfinished else ""
     worst = max(report.results, key=lambda result: result.status, default=None)
     detail = f"; {worst.watch.name}: {worst.message}" if worst and worst.status > Status.UP else ""
     summary = _clean(f"{_WORDS[exit_status(report)]} - {counted(report)}{unfinished}{pushes}{detail}")

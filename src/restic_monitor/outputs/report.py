@@ -27,9 +27,6 @@ class Report:
         """With `only_failing`, what needs somebody's attention: not UP, or not told."""
         return tuple(r for r in self.results if not self.only_failing or r.status > Status.UP or not r.told)
 
-    def count(self, status: Status) -> int:
-        return sum(1 for result in self.results if result.status is status)
-
     @property
     def failed_pushes(self) -> int:
         return sum(1 for result in self.results if not result.told)
@@ -41,7 +38,7 @@ class Report:
         return "accepted" if result.told else "failed"
 
     def push_message(self, result: Result) -> str:
-        """Why a push failed."""
+        """Why a push failed, or what would have been pushed."""
         return "; ".join(delivery.message for delivery in result.deliveries or () if delivery.message)
 
 

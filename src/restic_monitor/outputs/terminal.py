@@ -13,8 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from restic_monitor.model import Result, Status, one_line
-from restic_monitor.monitor import Event, Looking
+from restic_monitor.model import Event, Looking, Result, Status, one_line
 from restic_monitor.outputs.report import Report
 from restic_monitor.outputs.text import push_note, summary
 
@@ -33,7 +32,7 @@ def table(report: Report) -> RenderableType:
         _row(lines, result, push_note(report, result))
     parts: list[RenderableType] = [lines] if report.shown else []
     if report.unfinished:
-        parts.append(Text(f"interrupted; not looked at: {', '.join(map(one_line, report.unfinished))}", style="yellow"))
+        parts.append(Text(f"interrupted; not finished: {', '.join(map(one_line, report.unfinished))}", style="yellow"))
     if not report.only_failing:
         parts.append(Text(summary(report), style="bold"))
     return Group(*parts)

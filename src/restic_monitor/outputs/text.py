@@ -13,7 +13,7 @@ def render(report: Report) -> str:
     widths = [max((width(line[column]) for line in rows), default=0) for column in (0, 1)]
     lines = [f"{_pad(status, widths[0])}  {_pad(name, widths[1])}  {text}" for status, name, text in rows]
     if report.unfinished:
-        lines.append(f"interrupted; not looked at: {', '.join(map(one_line, report.unfinished))}")
+        lines.append(f"interrupted; not finished: {', '.join(map(one_line, report.unfinished))}")
     if not report.only_failing:
         lines.append(summary(report))
     return "".join(f"{line.rstrip()}\n" for line in lines)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -19,18 +19,19 @@ from restic_monitor import process
 from restic_monitor.model import Code, Observation, ProbeError, Snapshot, one_line, shorten
 from restic_monitor.process import Ended
 from restic_monitor.quantity import format_duration
-from restic_monitor.secret import Redactor, Secret
+from restic_monitor.secret import Redactor
 
 _log = logging.getLogger(__name__)
 _REASON_LIMIT = 150
+_GET_RESTIC = "install restic, or write its whole path as restic: PATH"
 
 
 @dataclass(frozen=True, slots=True)
 class Restic:
     """One repository as restic sees it. `environment` is all that restic gets, the repository's URL included."""
 
+    name: str
     program: str
-    url: Secret
     shown_url: str
     flags: tuple[str, ...]
     environment: Mapping[str, str] = field(repr=False)
@@ -38,30 +39,50 @@ class Restic:
     source: str = "restic"
 
     def observe(self, deadline: float) -> Observation:
+        seen, vanished = self._look(deadline)
+        if not vanished:
+            return seen
+        # gone between restic's list and its reading: `forget` was at work, unless the next list has the same names
+        again, still = self._look(deadline)
+        lost = tuple(name for name in still if name in vanished)
+        return replace(again, unreadable=(*(again.unreadable or ()), *lost))
+
+    def _look(self, deadline: float) -> tuple[Observation, tuple[str, ...]]:
+        """What one restic saw, and the snapshot files that vanished while it looked."""
         argv = [self.program, "snapshots", "--json", "--no-lock", *self.flags]
-        _log.debug("%s: %s", self.shown_url, self.redact(" ".join(argv)))
+        _log.debug("%s: %s", self.name, self.redact(" ".join(argv)))
         started = time.monotonic()
         try:
             ended = process.run(argv, self.environment, deadline, lambda line: _hopeless(line) is not None)
         except FileNotFoundError:
-            raise ProbeError(Code.ERROR, f"the program {self.program} was not found; install restic, or set restic:") from None
+            raise ProbeError(Code.ERROR, f"the program {self.program} was not found{self._where()}; {_GET_RESTIC}") from None
         except OSError as error:
             raise ProbeError(Code.ERROR, f"cannot start {self.program}: {(error.strerror or str(error)).lower()}") from None
         except ValueError:  # it may quote what it is about, and that may be a secret
             raise ProbeError(Code.ERROR, f"cannot start {self.program}: NUL in an argument or a variable") from None
-        for line in ended.stderr:
-            _log.info("%s: restic: %s", self.shown_url, self.redact(line))
-        return self._understand(ended, format_duration(timedelta(seconds=time.monotonic() - started)))
+        if _log.isEnabledFor(logging.INFO):
+            for line in ended.stderr:
+                _log.info("%s: restic: %s", self.name, one_line(self.redact(line)))
+        seen = self._understand(ended, format_duration(timedelta(seconds=time.monotonic() - started)))
+        return seen, _vanished(ended.stderr)
 
     def _understand(self, ended: Ended, took: str) -> Observation:
         unreadable = _unreadable(ended.stderr)
-        if ended.why == "exit" and ended.status == 0:
+        not_listed = next((found[1] for line in ended.stderr if (found := _NOT_LISTED.match(line))), None)
+        if ended.why == "exit" and ended.status == 0 and not_listed is None:
             return self._snapshots(ended.stdout, unreadable)
         if unreadable := unreadable or _unreadable(_last_words(ended).splitlines()):
             # restic after 0.19 ends with 1 at the first snapshot that it cannot read, and prints no list
             # (https://github.com/restic/restic/pull/21912); however it ended: the damage was seen
             return Observation(self.source, None, unreadable)
+        if ended.why == "exit" and not_listed is not None:
+            code = Code.UNREACHABLE if _NETWORK.search(not_listed) else Code.ERROR
+            raise ProbeError(code, f"the snapshots cannot be listed: {self._clean(not_listed)}")
         raise self._failure(ended, took)
+
+    def _where(self) -> str:
+        """For a name without a path: where it was looked for. cron's PATH is short."""
+        return "" if "/" in self.program else f" in PATH ({self.environment.get('PATH', 'which is not set')})"
 
     # what restic printed
 
@@ -84,8 +105,8 @@ class Restic:
         if ended.why == "deadline":
             return self._timed_out(ended, took)
         if ended.why == "stopped":
-            found = next(found for line in ended.stderr if (found := _hopeless(line)))
-            return ProbeError(found[0], self._clean(found[1]))
+            code, text = next(found for line in ended.stderr if (found := _hopeless(line)))
+            return ProbeError(code, self._meaning(text) or self._clean(text))
         if ended.why == "too long":
             return ProbeError(Code.ERROR, "restic printed more than 512 MiB")
         if ended.why == "interrupted":
@@ -104,18 +125,26 @@ class Restic:
         text = _last_words(ended)
         if status < 0:
             return ProbeError(Code.ERROR, f"restic was ended by signal {-status}")
-        for code, pattern, words in _MEANINGS:
-            if status == code or (pattern and pattern.search(text)):
-                exit_code = f" (restic exit {status})" if status not in (1, 2) else ""
-                # our own words stay as they are: stars in them would tell a password that is one of them
-                reason = shorten(words.format(url=self.shown_url, text=self._clean(text) or "no word of it"), _REASON_LIMIT)
-                return ProbeError(Code.ERROR, f"{reason}{exit_code}")
+        if meaning := self._meaning(text, status):
+            exit_code = f" (restic exit {status})" if status not in (1, 2) else ""
+            return ProbeError(Code.ERROR, f"{meaning}{exit_code}")
         if _NETWORK.search(text):
             return ProbeError(Code.UNREACHABLE, self._clean(text))
         if not text:
             return ProbeError(Code.ERROR, f"restic ended with exit status {status} and said nothing")
         exit_code = f" (restic exit {status})" if status != 1 else ""
         return ProbeError(Code.ERROR, f"{self._clean(text)}{exit_code}")
+
+    def _meaning(self, text: str, status: int | None = None) -> str | None:
+        """What is known of these words of restic's, or of its exit status, in our own.
+
+        Our own stay as they are: stars in them would tell a password that is one of them.
+        """
+        for code, pattern, words in _MEANINGS:
+            if (code is not None and status == code) or (pattern and pattern.search(text)):
+                cleaned = self._clean(text) or "no word of it"
+                return shorten(words.format(url=self.shown_url, text=cleaned), _REASON_LIMIT)
+        return None
 
     def _clean(self, text: str) -> str:
         """restic's words for one line: secrets out, Go's wrapping off."""
@@ -222,13 +251,27 @@ _DAMAGED = re.compile(
 )
 
 
-# Gone between restic's list and its reading: `forget` was at work (local, REST and sftp, S3). That is no damage.
+# A listing that was denied, or broke on a later page: restic prints what it has, `[]` or a part, and ends with 0.
+_NOT_LISTED = re.compile(r"could not load snapshots: (?!context canceled)(.*)")
+
+# Listed, and not there when restic wanted to read it: of a local repository, REST and sftp, S3.
 _VANISHED = re.compile(r"no such file or directory|does not exist|NoSuchKey", re.IGNORECASE)
+# restic was told to end while it read: that says nothing about the file.
+_CUT_SHORT = re.compile(r"context canceled|context deadline exceeded")
 
 
 def _unreadable(lines: Sequence[str]) -> tuple[str, ...]:
-    """Snapshot files that restic leaves out of its list, each once."""
-    found = (_DAMAGED.search(line) for line in lines if not _VANISHED.search(line))
+    """Snapshot files that restic leaves out of its list because it cannot read them, each once."""
+    return _left_out(line for line in lines if not _VANISHED.search(line) and not _CUT_SHORT.search(line))
+
+
+def _vanished(lines: Sequence[str]) -> tuple[str, ...]:
+    """Snapshot files that restic leaves out of its list because they are gone, each once."""
+    return _left_out(line for line in lines if _VANISHED.search(line))
+
+
+def _left_out(lines: Iterable[str]) -> tuple[str, ...]:
+    found = (_DAMAGED.search(line) for line in lines)
     return tuple(dict.fromkeys((each["old"] or each["new"] or each["any"])[:8] for each in found if each))
 
 
@@ -243,6 +286,7 @@ _HOPELESS: tuple[tuple[Code, re.Pattern[str]], ...] = (
     ),
     (Code.ERROR, re.compile(r"specified bucket does not exist|NoSuchBucket|bucket does not exist", re.IGNORECASE)),
     (Code.ERROR, re.compile(r"x509: |certificate signed by unknown authority|certificate has expired")),
+    (Code.ERROR, re.compile(r"server gave HTTP response to HTTPS client")),
     (Code.UNREACHABLE, re.compile(r"no such host")),
 )
 
@@ -271,6 +315,14 @@ _MEANINGS: tuple[tuple[int | None, re.Pattern[str] | None, str], ...] = (
     (11, re.compile(r"repository is already locked"), "the repository is locked"),
     (130, None, "restic was interrupted"),
     (None, re.compile(r"unknown flag: --insecure-no-password"), "insecure_no_password needs restic 0.17 or newer"),
+    (
+        None,
+        re.compile(r"no credentials found|\$AWS_\w+\) is empty"),
+        "no keys for the store: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in extra_env, or in an environment file",
+    ),
+    (None, re.compile(r"an empty password is not"), "the password is empty"),
+    (None, re.compile(r"Resolving password failed"), "password_command, or RESTIC_PASSWORD_COMMAND, failed: {text}"),
+    (None, re.compile(r"server gave HTTP response to HTTPS client"), "the store speaks http, not https: http:// in url?"),
     (None, _PANIC, "restic crashed: {text}"),
     (2, None, "restic crashed: {text}"),
 )

@@ -20,6 +20,7 @@ from restic_monitor.model import Delivery, Result, one_line, shorten
 _OURS = frozenset({"status", "msg", "ping"})
 _PUSH = re.compile(r"(?P<prefix>.*?/api/push)(?:/(?P<token>[^/]+))?/*", re.IGNORECASE)
 _SHORT_MESSAGE = 100
+_UNIQUE_TOKEN = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +34,11 @@ class Address:
 
     @property
     def monitor(self) -> tuple[str, str]:
-        """Equal for two addresses of the same monitor, by http or https."""
-        return re.sub(r"(:80|:443)$", "", self.origin.partition("://")[2]), self.path
+        """Equal for two addresses of the same monitor: by http or https, and a long random token under any name of its host."""
+        if len(self.token) >= _UNIQUE_TOKEN:
+            return "", self.token
+        prefix, _, token = self.path.rpartition("/")
+        return re.sub(r"\.?(:80|:443)?$", "", self.host), f"{prefix.lower()}/{token}"
 
     @property
     def host(self) -> str:
@@ -58,7 +62,7 @@ def address(push_url: str | None, push_token: str | None) -> Address | None:
         pasted = _split(push_token)
         if not pasted.token:
             raise ValueError("push_token is an address without a token at its end")
-        push_url, push_token = push_url or push_token, pasted.token
+        push_url, push_token = push_token, pasted.token  # it says everything
     if not push_url:
         if push_token:
             raise ValueError("push_token without a push_url, here or in defaults: where is Uptime Kuma?")
@@ -126,7 +130,7 @@ class UptimeKuma:
     cacert: str | None = None
 
     def send(self, result: Result) -> Delivery:
-        """Push once. UNKNOWN is pushed as down with its reason, WARN as up with its note."""
+        """Push. UNKNOWN is pushed as down with its reason, WARN as up with its note."""
         try:
             answer = self._get(result, result.message)
             if answer.status in (414, 431):  # a proxy with little room: the reason is worth a second, shorter try
@@ -141,7 +145,8 @@ class UptimeKuma:
 
     def _get(self, result: Result, message: str) -> Answer:
         url = self.address.url(**parameters(result, message))
-        headers = {}
+        # Node closes an idle connection after 5 seconds: on a reused one a push may be lost, and must not be sent again
+        headers = {"Connection": "close"}
         if self.address.userinfo:
             user, _, password = self.address.userinfo.partition(":")
             plain = f"{unquote(user)}:{unquote(password)}".encode()
