@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -15,10 +15,11 @@ from restic_monitor import location
 from restic_monitor.checks.freshness import Freshness
 from restic_monitor.checks.readable import Readable
 from restic_monitor.config import find, keys
+from restic_monitor.config.addresses import push_addresses
 from restic_monitor.config.draft import Block, Draft, Setting
-from restic_monitor.config.keys import Context
 from restic_monitor.config.problems import dotted
 from restic_monitor.config.sources import Source
+from restic_monitor.config.values import Values
 from restic_monitor.environment import Layer, Variable
 from restic_monitor.errors import UsageError
 from restic_monitor.http import Http
@@ -39,11 +40,11 @@ class Builder:
     draft: Draft
     layers: tuple[Layer, ...]
     environment: dict[str, str] = field(init=False)
-    revealed: list[Secret] = field(default_factory=list, init=False)
-    """What was read that nobody may see in a message, under whatever name it stands in restic's environment."""
+    values: Values = field(init=False)
 
     def __post_init__(self) -> None:
         self.environment = find.effective(self.layers)
+        self.values = Values(self.draft, self.environment)
 
     @property
     def jobs(self) -> int:
@@ -57,7 +58,7 @@ class Builder:
 
     def _top(self, name: str) -> Any:
         setting = self.draft.top.get(name)
-        return self._value(setting, "") if setting else None
+        return self.values.value(setting, "") if setting else None
 
     def select(self, names: Sequence[str]) -> list[Block]:
         """The enabled repositories, or those named. Raises UsageError for a name that is none of them."""
@@ -76,50 +77,23 @@ class Builder:
         """Raises ConfigError with every mistake of the file, and of the secrets that the named repositories need."""
         blocks = self.select(names) if self.draft.repositories else []
         http = Http(self.environment, self.connections)
-        addresses = self._addresses(reading=[block.name for block in blocks])
+        addresses = push_addresses(self.values, reading=[block.name for block in blocks])
         built = [self._repository(block, addresses.get(block.name), http) for block in blocks]
         self._passwords(blocks, built)
         self.draft.problems.raise_if_any()
         return [part.repository for part in built if part]
 
-    # values
-
     def check_file(self) -> None:
         """The mistakes of the file alone, those of its push addresses included. Raises ConfigError."""
-        self._addresses(reading=())
+        push_addresses(self.values, reading=())
         self.draft.problems.raise_if_any()
-
-    def _value(self, setting: Setting, name: str) -> Any:
-        """What a setting means for the repository `name`; None when that cannot be told, which is noted."""
-        context = Context(name, self.draft.folder)
-        raw = setting.raw
-        try:
-            text = raw.read(context, self.environment) if isinstance(raw, Source) else raw
-            if isinstance(raw, Source) and not text:
-                raise ValueError(f"{raw} is empty")
-            if isinstance(raw, Source) or setting.key.secret:
-                self.revealed.append(Secret(text))
-        except ValueError as error:
-            self.draft.problems.add(setting.place, setting.path, str(error))
-            return None
-        try:
-            return setting.key.value(text, context)
-        except ValueError as error:
-            # the text comes from outside and may be a secret: the message must not quote it
-            message = f"what {raw} holds is not fit for {setting.key.name}" if isinstance(raw, Source) else str(error)
-            self.draft.problems.add(setting.place, setting.path, message)
-            return None
-
-    def _get(self, block: Block, key: str) -> Any:
-        setting = self.draft.setting(block, key)
-        return self._value(setting, block.name) if setting else None
 
     # one repository
 
     def _repository(self, block: Block, address: uptime_kuma.Address | None, http: Http) -> _Built | None:
-        url = self._get(block, "url")
-        max_age = self._get(block, "max_age") or (DEFAULT_MAX_AGE, "1d (default)")
-        timeout = (self._get(block, "timeout") or self._top("timeout") or (DEFAULT_TIMEOUT, ""))[0]
+        url = self.values.get(block, "url")
+        max_age = self.values.get(block, "max_age") or (DEFAULT_MAX_AGE, "1d (default)")
+        timeout = (self.values.get(block, "timeout") or self._top("timeout") or (DEFAULT_TIMEOUT, ""))[0]
         merged = self._environment(block)
         probe = self._probe(block, url, merged) if url else None
         if not probe:
@@ -133,13 +107,13 @@ class Builder:
 
     def _probe(self, block: Block, url: str, merged: Mapping[str, Variable]) -> Restic | None:
         child = {name: variable.value for name, variable in merged.items()}
-        values = (self._value(setting, block.name) for setting in self.draft.setting_list(block, "restic_options"))
+        values = (self.values.value(setting, block.name) for setting in self.draft.setting_list(block, "restic_options"))
         given = [option for option in values if option]
         no_password = any(s.key.name == "insecure_no_password" for s in self.draft.password_settings(block))
         flags = [
             *self._flag("--cacert", self._cacert(block)),
             *self._flag("--tls-client-cert", self._readable(block, "tls_client_cert")),
-            *(["--insecure-tls"] if self._get(block, "insecure_tls") else []),
+            *(["--insecure-tls"] if self.values.get(block, "insecure_tls") else []),
             *(["--insecure-no-password"] if no_password else []),
             *self._cache_flags(block, child),
             *_options(url, given),
@@ -149,11 +123,11 @@ class Builder:
         shown = str(source.raw) if source and isinstance(source.raw, Source) else location.shown(url)
         return Restic(
             name=block.name,
-            program=self._get(block, "restic") or "restic",
+            program=self.values.get(block, "restic") or "restic",
             shown_url=shown,
             flags=tuple(flags),
             environment={**child, "RESTIC_REPOSITORY": url},
-            redact=Redactor((*secrets_in(child.items()), *secrets), self.revealed),
+            redact=Redactor((*secrets_in(child.items()), *secrets), self.values.revealed),
         )
 
     @staticmethod
@@ -166,14 +140,14 @@ class Builder:
     def _readable(self, block: Block, key: str) -> str | None:
         """The path of a file that must be there."""
         setting = self.draft.setting(block, key)
-        path = self._value(setting, block.name) if setting else None
+        path = self.values.value(setting, block.name) if setting else None
         if setting and path and (problem := _unreadable(path)):
             self.draft.problems.add(setting.place, setting.path, problem)
         return path
 
     def _cache_flags(self, block: Block, child: Mapping[str, str]) -> list[str]:
         """restic 0.19 ends with an error where it cannot make its cache, and a cold cache is slower than none."""
-        if configured := self._get(block, "cache_dir"):
+        if configured := self.values.get(block, "cache_dir"):
             return ["--cache-dir", configured]
         if child.get("RESTIC_CACHE_DIR"):
             return []
@@ -213,7 +187,7 @@ class Builder:
         environment = {}
         for name, variable in sketch.variables.items():
             setting = sketch.settings[name]
-            value = self._value(setting, block.name) if setting else variable.value
+            value = self.values.value(setting, block.name) if setting else variable.value
             if value is not None:
                 environment[name] = Variable(value, variable.origin)
         return environment
@@ -252,50 +226,6 @@ class Builder:
             f"no password for {names}{more}; write password_file: PATH there or in defaults, or set RESTIC_PASSWORD, "
             "RESTIC_PASSWORD_FILE or RESTIC_PASSWORD_COMMAND in the environment or in an --environment-file",
         )
-
-    # push addresses
-
-    def _addresses(self, reading: Collection[str]) -> dict[str, uptime_kuma.Address]:
-        """Of all enabled repositories, selected or not: a healthy one must not cover for a sick one.
-
-        Where the address does not stand in the file, only of those whose secrets are to be read.
-        """
-        found: dict[str, uptime_kuma.Address] = {}
-        owners: dict[tuple[str, str], tuple[str, int]] = {}
-        for block in self.draft.repositories:
-            parts = [part for key in ("push_token", "push_url") if (part := self.draft.setting(block, key))]
-            if not parts or not self.draft.enabled(block) or self.draft.is_wrong(block, "push_token", "push_url"):
-                continue
-            if block.name not in reading and any(isinstance(part.raw, Source) for part in parts):
-                continue
-            setting = parts[0]
-            address = self._address(block, setting)
-            if not address:
-                continue
-            place = block.place if setting.default else setting.place
-            other, line = owners.setdefault(address.monitor, (block.name, place.line))
-            if other != block.name:
-                self.draft.problems.add(
-                    place,
-                    dotted(dotted("repositories", block.name), setting.key.name),
-                    f"the same push address as repositories.{other} (line {line}): the healthy one would cover "
-                    "for the sick one; give each repository a push monitor of its own",
-                )
-            found[block.name] = address
-        return found
-
-    def _address(self, block: Block, setting: Setting) -> uptime_kuma.Address | None:
-        values = {key: self._get(block, key) for key in ("push_url", "push_token")}
-        if any(value is None and self.draft.setting(block, key) for key, value in values.items()):
-            return None  # which is noted
-        try:
-            address = uptime_kuma.address(**values)
-            if not address and not setting.default:
-                raise ValueError("ends without a token, and there is no push_token; add it, or end push_url in the token")
-        except ValueError as error:
-            self.draft.problems.add(setting.place, setting.path, str(error))
-            return None
-        return address
 
 
 @dataclass(frozen=True, slots=True)
