@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from restic_monitor.config import draft, find
+from restic_monitor.config import find, reader
 from restic_monitor.config.build import Builder
 from restic_monitor.errors import ConfigError
 from restic_monitor.model import Repository
@@ -41,7 +41,7 @@ def write(folder: Path, text: str) -> Path:
 
 def builder(folder: Path, text: str, env: Mapping[str, str] | None = None, environment_file: Path | None = None) -> Builder:
     layers = find.environment_layers(env or {}, str(environment_file) if environment_file else None)
-    return Builder(draft.read(write(folder, text)), layers)
+    return Builder(reader.read(write(folder, text)), layers)
 
 
 def build(folder: Path, text: str, env: Mapping[str, str] | None = None, names: Sequence[str] = ()) -> dict[str, Repository]:

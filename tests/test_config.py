@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from configs import SEED, build, builder, problems, push_address, restic, write
 from restic_monitor.checks.freshness import Freshness
-from restic_monitor.config import draft, find
+from restic_monitor.config import find, reader
 from restic_monitor.config.keys import LISTS, MAPPINGS, REPOSITORY, SOURCES, TOP
 from restic_monitor.errors import UsageError
 from restic_monitor.model import Repository
@@ -536,7 +536,7 @@ def test_any_tree_below_one_key_is_built_or_refused_with_sentences(tmp_path: Pat
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_text_behind_a_good_beginning_is_built_or_refused(tmp_path: Path, text: str) -> None:
     file = write(tmp_path, f"defaults:\n  url: /srv\nrepositories:\n  web:\n    max_age: 1d{text}")
-    draft.read(file)
+    reader.read(file)
 
 
 def test_a_thousand_repositories_are_read_in_time(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from configs import problems
-from restic_monitor.config import draft
+from restic_monitor.config import reader
 from restic_monitor.errors import UsageError
 
 KEYS = (
@@ -664,7 +664,7 @@ def test_what_is_no_small_text_is_refused(tmp_path: Path, content: bytes, messag
     file = tmp_path / "config.yaml"
     file.write_bytes(content)
     with pytest.raises(UsageError) as error:
-        draft.read(file)
+        reader.read(file)
     assert str(error.value) == f"{file} {message}"
 
 
@@ -675,6 +675,6 @@ def test_what_is_no_small_text_is_refused(tmp_path: Path, content: bytes, messag
 def test_a_byte_order_mark_and_windows_line_ends_are_fine(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "config.yaml"
     file.write_bytes(content)
-    read = draft.read(file)
+    read = reader.read(file)
     assert read.problems.found == {}
     assert [(block.name, block.settings["url"].raw) for block in read.repositories] == [("wäb", "/srv")]

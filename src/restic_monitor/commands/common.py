@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TextIO
 
-from restic_monitor.config import draft, find
+from restic_monitor.config import find, reader
 from restic_monitor.config.build import Builder
 from restic_monitor.environment import Layer
 from restic_monitor.errors import UsageError
@@ -79,7 +79,7 @@ def load(common: Common) -> Builder:
     file, named = find.find(common.config, environment)
     log.info("configuration: %s", file)
     try:
-        builder = Builder(draft.read(file), layers)
+        builder = Builder(reader.read(file), layers)
     except UsageError as error:
         raise UsageError(f"{named}: {error}" if named else str(error)) from None
     if builder.draft.literal_secrets:
