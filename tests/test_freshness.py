@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from restic_monitor.checks.freshness import Freshness
 from restic_monitor.checks.readable import Readable
 from restic_monitor.model import Code, Observation, Result, Snapshot, Status, Verdict, Watch, unknown
-from restic_monitor.probes.restic import parse_time
+from restic_monitor.probes.restic.output import parse_time
 
 NOW = datetime(2026, 11, 23, 1, 0, tzinfo=UTC)
 DAY = timedelta(days=1)

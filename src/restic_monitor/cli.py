@@ -9,14 +9,15 @@ import contextlib
 import itertools
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any, NoReturn, TextIO, cast
+from typing import Any, NoReturn
 
 import click
 
 from restic_monitor import __version__
 from restic_monitor.errors import ResticMonitorError
+from restic_monitor.streams import patient
 
 _PROGRAM = "restic-monitor"
 _INTERNAL_ERROR = 70
@@ -256,52 +257,9 @@ def completion(shell: str) -> int:
     return 0
 
 
-class _Patient:
-    """A stream whose reader may go away: what is written afterwards is lost, and nothing else changes.
-
-    Any other failure is an error, once, unless the stream is `expendable`, as standard error is: what the program does
-    and how it ends never depends on that.
-    """
-
-    def __init__(self, stream: TextIO, *, expendable: bool) -> None:
-        self._stream = stream
-        self._expendable = expendable
-
-    def write(self, text: str) -> int:
-        with self._losing():
-            self._stream.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        with self._losing():
-            self._stream.flush()
-
-    @contextlib.contextmanager
-    def _losing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            nowhere = os.open(os.devnull, os.O_WRONLY)  # what still waits in the buffer goes there, too
-            os.dup2(nowhere, self._stream.fileno())
-            os.close(nowhere)
-            if not self._expendable and not isinstance(error, BrokenPipeError):
-                raise ResticMonitorError(f"cannot write the output: {(error.strerror or 'failed').lower()}") from None
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-
-def _patient(stream: TextIO | None, *, expendable: bool) -> TextIO:
-    if stream is None:  # closed before we began
-        return open(os.devnull, "w", encoding="utf-8")
-    if hasattr(stream, "reconfigure"):
-        stream.reconfigure(errors="backslashreplace")
-    return cast(TextIO, _Patient(stream, expendable=expendable))
-
-
 def main() -> NoReturn:
     """The program."""
-    sys.stdout, sys.stderr = _patient(sys.stdout, expendable=False), _patient(sys.stderr, expendable=True)
+    sys.stdout, sys.stderr = patient(sys.stdout, expendable=False), patient(sys.stderr, expendable=True)
     status = _status(sys.argv[1:])
     sys.stderr.flush()
     # threads that were given up may hang in a library; nothing is left to do for anybody
