@@ -24,6 +24,16 @@ KEPT_PREFIXES = ("PYTEST_", "PYTHON", "COVERAGE_", "LC_", "PIP_", "UV_")
 
 
 @pytest.fixture(scope="session", autouse=True)
+def signals() -> None:
+    """A suite started in the background, or by nohup, inherits ignored signals; the programs it starts must not."""
+    for number in (signal.SIGHUP, signal.SIGTERM):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
 def environment(tmp_path_factory: pytest.TempPathFactory) -> None:
     """No test sees what the developer has set: credentials, proxies, colours, a terminal's width, a home folder.
 
