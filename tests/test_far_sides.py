@@ -330,7 +330,7 @@ def test_rest_without_a_user_lets_everyone_in(tmp_path: Path) -> None:
 
 
 def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
-    with pytest.raises(AssertionError, match="(?i)unknown option:? --path"), rest_server(tmp_path, Path(sys.executable)):
+    with pytest.raises(AssertionError, match=r"(?i)unknown option:? --path"), rest_server(tmp_path, Path(sys.executable)):
         pass
 
 
