@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from desk import EMPTY, FRESH, FUTURE, STALE, WRONG_PASSWORD, Desk
 from kuma import Kuma
 from restic_monitor import __version__
 from restic_monitor.cli import arrange, cli
+from restics import require
 
 
 @pytest.fixture
@@ -337,16 +337,14 @@ def test_the_completion_script_can_be_read_by_its_shell(run: Run, shell: str, tm
     done = run("completion", shell)
     assert (done.returncode, done.stderr) == (0, "")
     assert "_RESTIC_MONITOR_COMPLETE" in done.stdout
-    if shutil.which(shell):
-        script = tmp_path / "script"
-        script.write_text(done.stdout)
-        checked = subprocess.run([shell, "-n", script], capture_output=True, text=True, check=False)
-        assert (checked.returncode, checked.stderr) == (0, "")
+    script = tmp_path / "script"
+    script.write_text(done.stdout)
+    checked = subprocess.run([require(shell), "-n", script], capture_output=True, text=True, check=False)
+    assert (checked.returncode, checked.stderr) == (0, "")
 
 
 def test_bash_itself_completes_a_repository(desk: Desk, run: Run) -> None:
-    if not shutil.which("bash"):
-        pytest.skip("bash is not here")
+    require("bash")
     desk.configure({"web-server": FRESH, "db-server": FRESH})
     program = desk.folder / "restic-monitor"
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -m restic_monitor "$@"\n')
