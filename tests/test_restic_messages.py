@@ -357,6 +357,12 @@ def test_a_listing_that_was_denied_is_not_an_empty_repository(tmp_path: Path, st
     assert failure(probe(fake_restic(tmp_path / "restic", stdout, stderr)))[0] == "unreachable"
 
 
+def test_a_bucket_name_that_cannot_be_is_told_at_once(tmp_path: Path) -> None:
+    line = "Stat(<config/>) returned error, retrying after 1s: Stat: Bucket name cannot be shorter than 3 characters\n"
+    reason = failure(probe(fake_restic(tmp_path / "restic", b"", line.encode(), "exec sleep 60")))
+    assert reason == ("error", "Bucket name cannot be shorter than 3 characters")
+
+
 def test_https_to_a_store_that_speaks_http_is_told_at_once(tmp_path: Path) -> None:
     line = (
         'Stat(<config/>) returned error, retrying after 1s: Get "https://h/": http: server gave HTTP response to HTTPS client\n'

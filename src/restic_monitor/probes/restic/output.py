@@ -144,6 +144,7 @@ _HOPELESS: tuple[tuple[Code, re.Pattern[str]], ...] = (
     ),
     (Code.ERROR, re.compile(r"specified bucket does not exist|NoSuchBucket|bucket does not exist", re.IGNORECASE)),
     (Code.ERROR, re.compile(r"x509: |certificate signed by unknown authority|certificate has expired")),
+    (Code.ERROR, re.compile(r"Bucket name (?:cannot|contains|does)")),  # minio-go's own rules: nobody was asked
     (Code.ERROR, re.compile(r"server gave HTTP response to HTTPS client")),
     (Code.UNREACHABLE, re.compile(r"no such host")),
 )
