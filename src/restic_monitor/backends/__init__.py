@@ -1,0 +1,124 @@
+"""Storages, seen from outside: one protocol, one module each. Only reads; each request is a listing or a read of one file.
+
+Names are restic's (doc/design.rst "Repository Layout"): `config`, `keys/ID`, `locks/ID`, `snapshots/ID`, relative to the
+repository.
+"""
+
+from __future__ import annotations
+
+import enum
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
+
+FOLDERS = ("keys", "locks", "snapshots")
+"""What `list("")` lists: what a look needs. Not `data` and `index`, which may hold millions of files."""
+
+ENTRY_LIMIT = 1_000_000
+"""Files of one listing; a server that never ends must end somewhere."""
+TRIES = 3
+_FIRST_PAUSE_SECONDS = 0.5
+_LONGEST_PAUSE_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One file. `name` is relative to the repository, with its folder; `size` is in bytes, None where the store does not
+    tell (rest-server's first API); `modified` is the moment it was stored, None where the store tells no times."""
+
+    name: str
+    size: int | None
+    modified: datetime | None = None
+    storage_class: str | None = None
+
+
+class Kind(enum.StrEnum):
+    """What went wrong with a storage; a closed set."""
+
+    MISSING = "missing"
+    """The file, the folder, the bucket is not there."""
+    DENIED = "denied"
+    """Not with these credentials."""
+    UNREACHABLE = "unreachable"
+    """Nobody answered, or with a failure of their own (5xx): it may heal by itself."""
+    REFUSED = "refused"
+    """An answer that will stay the same until somebody changes something: 400, a redirect elsewhere, a certificate."""
+    TIMEOUT = "timeout"
+    """The deadline has passed."""
+    THROTTLED = "throttled"
+    """Too many requests, even after waiting."""
+    MALFORMED = "malformed"
+    """An answer that is not what the protocol says: a login page, broken XML, a listing that never ends."""
+
+
+class BackendError(Exception):
+    """A request to a storage that failed. `message` is one line that says what is wrong, where, and what to do; it holds no
+    secret. `wait` is how long the store asks to be left alone."""
+
+    def __init__(self, kind: Kind, message: str, wait: timedelta | None = None) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+        self.wait = wait
+
+    @property
+    def transient(self) -> bool:
+        return self.kind in (Kind.UNREACHABLE, Kind.THROTTLED)
+
+
+class Listing:
+    """The entries of one listing, each once, in any order, as they come. Iterating raises BackendError.
+
+    `skew` is the store's clock minus ours, known once the first entry came or the listing ended; None where the store has
+    no clock that it shows.
+    """
+
+    def __init__(self, entries: Callable[[Listing], Iterator[Entry]]) -> None:
+        self.skew: timedelta | None = None
+        self._entries = entries(self)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return self._entries
+
+
+class Backend(Protocol):
+    """One repository's storage. Used by one thread at a time."""
+
+    @property
+    def heavy(self) -> bool:
+        """It starts a process for each look: as few at once as there are processes of restic."""
+
+    def list(self, folder: str, deadline: float) -> Listing:
+        """The files of `keys`, `locks`, `snapshots` or another folder, folders below it included; "" for all of FOLDERS in
+        as few requests as there can be (other files may be among them). Folder markers are left out. `deadline` is on
+        `time.monotonic`'s scale.
+
+        A folder that is not there is empty where the store cannot tell (object stores), else MISSING. With "" it is
+        MISSING when the place of the repository itself is not there (a bucket, a folder), and otherwise what is there.
+        """
+
+    def read(self, name: str, deadline: float, limit: int) -> bytes:
+        """A file's first `limit` bytes, all of it when it is shorter. Raises BackendError."""
+
+    def close(self) -> None:
+        """Let go of what `list` and `read` keep open for the next of them. Raises nothing."""
+
+
+def attempt(work: Callable[[], T], deadline: float) -> T:
+    """`work`, up to three times where the error is transient and the deadline allows it: the one place where looks are
+    repeated. A store that says how long to wait (Retry-After) is waited for. Raises the last BackendError."""
+    pause = _FIRST_PAUSE_SECONDS
+    for number in range(1, TRIES + 1):
+        try:
+            return work()
+        except BackendError as error:
+            wait = min(error.wait.total_seconds(), _LONGEST_PAUSE_SECONDS) if error.wait is not None else pause
+            if not error.transient or number == TRIES or time.monotonic() + wait >= deadline:
+                raise
+        time.sleep(wait)
+        pause *= 2
+    raise AssertionError("unreachable")
