@@ -6,6 +6,7 @@ Durations are `timedelta`, moments are aware `datetime`.
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -48,6 +49,42 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class Stored:
+    """A file of a repository, seen from outside: it was stored between `after` and `before`. Both are the same moment where
+    the store tells times. `after` is None when no earlier look is known that did not have it."""
+
+    name: str
+    after: datetime | None
+    before: datetime
+
+    @property
+    def exact(self) -> bool:
+        return self.after == self.before
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """The files of `snapshots`, `locks` or `keys` that count, and what changed since the last successful look.
+
+    `appeared` and `vanished` are None when there is no earlier look to compare with.
+    """
+
+    files: tuple[Stored, ...]
+    appeared: tuple[str, ...] | None = None
+    vanished: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What is remembered of the last successful look at a repository: when its listing began (on the store's clock, where it
+    shows one), its files by folder and name, and what was noted once and needs no second note."""
+
+    looked: datetime
+    folders: Mapping[str, Mapping[str, Stored]]
+    noted: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
     """What one look at a repository saw. A field that nobody filled is None, which is not the same as empty."""
 
@@ -55,6 +92,16 @@ class Observation:
     snapshots: tuple[Snapshot, ...] | None = None
     unreadable: tuple[str, ...] | None = None
     """Names (or their beginnings) of snapshot files that are there and cannot be read."""
+    stored: Folder | None = None
+    """Snapshot files, by a listing."""
+    locks: Folder | None = None
+    keys: Folder | None = None
+    suspicious: tuple[str, ...] | None = None
+    """What stands in `snapshots/` and does not count, a phrase each: "3f2a91cc (0 bytes)"."""
+    skew: timedelta | None = None
+    """The store's clock minus ours."""
+    notes: tuple[str, ...] = ()
+    """What a reader of the result should know and no check judges."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +204,16 @@ class Probe(Protocol):
 
     def observe(self, deadline: float) -> Observation:
         """Look once. `deadline` is on `time.monotonic`'s scale. Raises ProbeError and nothing else."""
+
+
+class Memory(Protocol):
+    """What is remembered of one repository from look to look."""
+
+    def recall(self) -> Past | None:
+        """The last successful look; None when there was none, or it cannot be known. Raises nothing."""
+
+    def remember(self, seen: Past) -> None:
+        """Keep this look as the last one. Raises nothing."""
 
 
 class Check(Protocol):
