@@ -1,4 +1,4 @@
-"""HTTP for everybody: proxies, limits over whole answers, and the only place that retries. `wire` does one exchange.
+"""HTTP for everybody: proxies, limits over whole answers, and when a push may be sent again. `wire` does one exchange.
 
 Nothing here puts an address into a message: addresses hold push tokens.
 """
@@ -23,8 +23,18 @@ _RETRY_AFTER_LIMIT_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
+class Tls:
+    """Whom to trust, and who we are: PEM files. `cacerts` are trusted besides the system's; `client_cert` holds a key, too."""
+
+    cacerts: tuple[str, ...] = ()
+    client_cert: str | None = None
+    insecure: bool = False
+    """Any certificate will do."""
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer; `body` holds at most 64 KiB of it."""
+    """A whole answer; `body` holds as much of it as was asked for. `headers` by their names in small letters."""
 
     status: int
     headers: Mapping[str, str]
@@ -32,19 +42,27 @@ class Answer:
 
 
 class HttpError(Exception):
-    """No answer. `sent`: the request may have been received, so nobody may send it again. `lasting`: no second try helps."""
+    """No answer. `sent`: the request may have been received, so that it may count. `lasting`: no second try helps.
+    `late`: the time was over. `garbled`: what came is not HTTP."""
 
-    def __init__(self, reason: str, *, sent: bool = False, lasting: bool = False) -> None:
+    def __init__(
+        self, reason: str, *, sent: bool = False, lasting: bool = False, late: bool = False, garbled: bool = False
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.sent = sent
         self.lasting = lasting
+        self.late = late
+        self.garbled = garbled
+
+
+_SYSTEM = Tls()
 
 
 @dataclass(slots=True)
 class Http:
-    """Shared by all receivers of a run. `environment` holds the proxy variables; `connections` is how many stay open,
-    `pause_seconds` the wait before a second try."""
+    """Shared by all receivers and storages of a run. `environment` holds the proxy variables; `connections` is how many stay
+    open, `pause_seconds` the wait before a second try."""
 
     environment: Mapping[str, str] = field(repr=False)
     connections: int = 64
@@ -72,7 +90,9 @@ class Http:
             if host in self._unreachable:
                 raise HttpError(f"{host} could not be reached before in this run and was not tried again", lasting=True)
             try:
-                answer = self._follow(url, headers or {}, cacert, connect_seconds, answer_seconds)
+                deadline = time.monotonic() + connect_seconds + answer_seconds
+                tls = Tls((cacert,) if cacert else ())
+                answer = self.ask(url, headers=headers, tls=tls, connect_seconds=connect_seconds, deadline=deadline)
             except HttpError as error:
                 if error.sent or error.lasting:
                     raise
@@ -83,28 +103,41 @@ class Http:
                 continue
             if answer.status not in (429, 503) or attempt == _TRIES:
                 return answer
-            time.sleep(_retry_after(answer, self.pause_seconds))
+            asked = retry_after(answer)
+            time.sleep(self.pause_seconds if asked is None else min(asked, _RETRY_AFTER_LIMIT_SECONDS))
         raise AssertionError("unreachable")
 
-    def _follow(
-        self, url: str, headers: Mapping[str, str], cacert: str | None, connect_seconds: float, answer_seconds: float
+    def ask(
+        self,
+        url: str,
+        *,
+        deadline: float,
+        method: str = "GET",
+        headers: Mapping[str, str] | None = None,
+        tls: Tls = _SYSTEM,
+        connect_seconds: float = 10.0,
+        limit: int = BODY_LIMIT_BYTES,
+        redirects: bool = True,
     ) -> Answer:
-        deadline = time.monotonic() + connect_seconds + answer_seconds
+        """One request, nothing repeated; redirects on the same host are followed. The whole answer has to be there at
+        `deadline` (`time.monotonic`); `limit` is how many bytes of it are kept. Raises HttpError.
+        """
         for _ in range(_MAX_REDIRECTS + 1):
-            answer = self._wires().exchange(url, headers, cacert, connect_seconds, deadline)
-            if answer.status not in _REDIRECTS or not answer.headers.get("location"):
+            answer = self._wires().exchange(method, url, headers or {}, tls, connect_seconds, deadline, limit)
+            if not redirects or answer.status not in _REDIRECTS or not answer.headers.get("location"):
                 return answer
             url = _redirected(url, answer.headers["location"])
         raise HttpError(f"{host_of(url)} redirects in a circle", lasting=True)
 
     def _wires(self) -> Wire:
         """Made, and urllib3 imported for it (70 ms), when there is something to send."""
-        with self._lock:
-            if not self._wire:
-                from restic_monitor.http.wire import Wire  # noqa: PLC0415
+        if not self._wire:
+            with self._lock:
+                if not self._wire:
+                    from restic_monitor.http.wire import Wire  # noqa: PLC0415
 
-                self._wire = Wire(self.environment, self.connections)
-            return self._wire
+                    self._wire = Wire(self.environment, self.connections)
+        return self._wire
 
 
 def _redirected(url: str, location: str) -> str:
@@ -127,12 +160,12 @@ def shown_host(name: str | None) -> str:
     return "".join(character for character in (name or "?") if character.isalnum() or character in ".-:[]")[:60]
 
 
-def _retry_after(answer: Answer, otherwise: float) -> float:
-    """Seconds to wait: what the server asks for, ten at most."""
+def retry_after(answer: Answer) -> float | None:
+    """Seconds that a server asks to wait; None when it names none, or a date (its clock may be another than ours)."""
     try:
-        return min(max(0.0, float(answer.headers.get("retry-after", ""))), _RETRY_AFTER_LIMIT_SECONDS)
+        return max(0.0, float(answer.headers.get("retry-after", "")))
     except ValueError:
-        return otherwise
+        return None
 
 
 def host_of(url: str) -> str:

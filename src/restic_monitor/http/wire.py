@@ -21,17 +21,21 @@ import urllib3.connection
 import urllib3.exceptions
 
 from restic_monitor import __version__
-from restic_monitor.http import BODY_LIMIT_BYTES, Answer, HttpError, host_of
+from restic_monitor.http import Answer, HttpError, Tls, host_of
 
 # urllib3 writes whole addresses to its log, at DEBUG and with some warnings: nobody hears it, whatever its level
 logging.getLogger("urllib3").propagate = False
 
 
 class _Alarm:
-    """Shuts a socket down when its time has passed. A time-out per read lets a dripping server hold us for ever."""
+    """Shuts a socket down when its time has passed. A time-out per read lets a dripping server hold us for ever.
+
+    What is forgotten stays in the heap until its time: thousands of requests a second cost a dictionary's entry each.
+    """
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, socket.socket]] = []
+        self._heap: list[tuple[float, int]] = []
+        self._sockets: dict[int, socket.socket] = {}
         self._changed = threading.Condition()
         self._count = itertools.count()
         self._thread: threading.Thread | None = None
@@ -40,17 +44,17 @@ class _Alarm:
         """Returns the number to `forget` it by: the socket itself may serve the next request by then."""
         with self._changed:
             number = next(self._count)
-            heapq.heappush(self._heap, (deadline, number, connected))
+            self._sockets[number] = connected
+            heapq.heappush(self._heap, (deadline, number))
             if not self._thread:
                 self._thread = threading.Thread(target=self._run, name="http-alarm", daemon=True)
                 self._thread.start()
-            self._changed.notify()
+            if self._heap[0][1] == number:
+                self._changed.notify()
             return number
 
     def forget(self, number: int) -> None:
-        with self._changed:
-            self._heap = [entry for entry in self._heap if entry[1] != number]
-            heapq.heapify(self._heap)
+        self._sockets.pop(number, None)
 
     def _run(self) -> None:
         with self._changed:
@@ -59,7 +63,10 @@ class _Alarm:
                 if wait is None or wait > 0:
                     self._changed.wait(wait)
                     continue
-                _, _, connected = heapq.heappop(self._heap)
+                _, number = heapq.heappop(self._heap)
+                connected = self._sockets.pop(number, None)
+                if connected is None:
+                    continue
                 with contextlib.suppress(OSError):  # closed in the meantime
                     # the plain socket's own method: that of an SSLSocket would only drop its TLS state
                     socket.socket.shutdown(connected, socket.SHUT_RDWR)
@@ -129,17 +136,24 @@ class Wire:
     def __init__(self, environment: Mapping[str, str], connections: int) -> None:
         self._environment = environment
         self._connections = connections
-        self._pools: dict[tuple[str, str | None, str | None], urllib3.PoolManager] = {}
+        self._pools: dict[tuple[str, Tls, str | None], urllib3.PoolManager] = {}
         self._lock = threading.Lock()
 
     def exchange(
-        self, url: str, headers: Mapping[str, str], cacert: str | None, connect_seconds: float, deadline: float
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        tls: Tls,
+        connect_seconds: float,
+        deadline: float,
+        limit: int,
     ) -> Answer:
-        """Send a GET and read the answer until `deadline` (`time.monotonic`). Raises HttpError."""
+        """Send a request without a body and read the answer until `deadline` (`time.monotonic`). Raises HttpError."""
         _request.deadline, _request.sent = deadline, False
         _request.closes = headers.get("Connection") == "close"
         try:
-            return self._exchange(url, headers, cacert, connect_seconds, deadline)
+            return self._exchange(method, url, headers, tls, connect_seconds, deadline, limit)
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             expired = time.monotonic() >= deadline
             problem = _unanswered(error, host_of(url), expired) if _request.sent else _unsent(error, host_of(url))
@@ -148,11 +162,18 @@ class Wire:
         raise problem  # not `from`: urllib3's text has the whole address in it
 
     def _exchange(
-        self, url: str, headers: Mapping[str, str], cacert: str | None, connect_seconds: float, deadline: float
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        tls: Tls,
+        connect_seconds: float,
+        deadline: float,
+        limit: int,
     ) -> Answer:
         remaining = max(0.1, deadline - time.monotonic())
-        response = self._pool(url, cacert).request(
-            "GET",
+        response = self._pool(url, tls).request(
+            method,
             url,
             headers={"User-Agent": f"restic-monitor/{__version__}", **headers},
             retries=False,
@@ -161,7 +182,7 @@ class Wire:
             timeout=urllib3.Timeout(connect=min(connect_seconds, remaining), read=remaining),
         )
         try:
-            body = response.read(BODY_LIMIT_BYTES, decode_content=True)
+            body = response.read(limit, decode_content=True)
             if response.read(1):
                 response.close()
         finally:
@@ -170,33 +191,40 @@ class Wire:
             raise TimeoutError
         return Answer(response.status, {name.lower(): value for name, value in response.headers.items()}, body)
 
-    def _pool(self, url: str, cacert: str | None) -> urllib3.PoolManager:
-        key = (urlsplit(url).scheme, cacert, self._proxy(url))
+    def _pool(self, url: str, tls: Tls) -> urllib3.PoolManager:
+        key = (urlsplit(url).scheme, tls, self._proxy(url))
         with self._lock:
             if key not in self._pools:
                 self._pools[key] = self._make_pool(*key)
             return self._pools[key]
 
-    def _make_pool(self, scheme: str, cacert: str | None, proxy: str | None) -> urllib3.PoolManager:
+    def _make_pool(self, scheme: str, tls: Tls, proxy: str | None) -> urllib3.PoolManager:
         """A TLS setting costs 20 ms, and is not made where nothing is encrypted."""
         encrypted = scheme == "https" or (proxy or "").startswith("https:")
         options = {
             "num_pools": self._connections,
             "maxsize": self._connections,
-            "ssl_context": self._authorities(cacert) if encrypted else None,
+            "ssl_context": self._context(tls) if encrypted else None,
         }
         pool = _proxied(proxy, options) if proxy else urllib3.PoolManager(**options)  # type: ignore[arg-type]
         pool.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
         return pool
 
-    def _authorities(self, cacert: str | None) -> ssl.SSLContext:
-        """Those of the system and, besides, `cacert`."""
+    def _context(self, tls: Tls) -> ssl.SSLContext:
+        """The authorities of the system and, besides, `tls.cacerts`; our own certificate, if there is one."""
         try:
             context = ssl.create_default_context(cafile=self._environment.get("SSL_CERT_FILE"))
-            if cacert:
+            for cacert in tls.cacerts:
                 context.load_verify_locations(cafile=cacert)
         except OSError:  # ssl.SSLError is one
             raise HttpError("the file of cacert, or of SSL_CERT_FILE, holds no certificates", lasting=True) from None
+        try:
+            if tls.client_cert:
+                context.load_cert_chain(tls.client_cert, password="")  # a key with a password: an error, not a prompt
+        except OSError:
+            raise HttpError("the file of tls_client_cert holds no certificate with its key", lasting=True) from None
+        if tls.insecure:
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         return context
 
     def _proxy(self, url: str) -> str | None:
@@ -261,7 +289,7 @@ def _unsent(error: Exception, host: str) -> HttpError:  # noqa: PLR0911 - a tabl
     if among(urllib3.exceptions.NameResolutionError):
         return HttpError(f"the name {host} does not resolve")
     if among(TimeoutError):
-        return HttpError(f"connecting to {host} timed out")
+        return HttpError(f"connecting to {host} timed out", late=True)
     if among(ConnectionRefusedError):
         return HttpError(f"{host} refused the connection")
     if among(urllib3.exceptions.LocationValueError):
@@ -277,7 +305,7 @@ def _unanswered(error: Exception, host: str, expired: bool) -> HttpError:
     """What became of the answer to a request that was sent."""
     causes = list(_chain(error))
     if expired or any(isinstance(cause, TimeoutError) for cause in causes):
-        return HttpError(f"{host} did not answer in time", sent=True)
+        return HttpError(f"{host} did not answer in time", sent=True, late=True)
     if any(isinstance(cause, OSError | http.client.IncompleteRead) for cause in causes):
         return HttpError(f"{host} closed the connection before it answered", sent=True)
-    return HttpError(f"{host} answered something that is not HTTP", sent=True)
+    return HttpError(f"{host} answered something that is not HTTP", sent=True, garbled=True)
