@@ -47,6 +47,7 @@ class Seeing:
 
     do: Callable[[float], object] = lambda deadline: None
     source: str = "test"
+    heavy: bool = True
 
     def observe(self, deadline: float) -> Observation:
         self.do(deadline)

@@ -133,11 +133,18 @@ def _common(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def _start(config: str | None, environment_file: str | None, verbose: int, quiet: bool) -> Any:
+_mode = click.option(
+    "--mode",
+    type=click.Choice(["auto", "fast", "listing", "restic"]),
+    help="How to look, instead of what the configuration says: list the files (no password needed), or ask restic.",
+)
+
+
+def _start(config: str | None, environment_file: str | None, verbose: int, quiet: bool, mode: str | None = None) -> Any:
     from restic_monitor.commands import common  # noqa: PLC0415
 
     common.set_up_logs(verbose, quiet=quiet)
-    return common.Common(config, environment_file, verbose, quiet)
+    return common.Common(config, environment_file, verbose, quiet, mode)
 
 
 def _complete_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
@@ -184,14 +191,16 @@ def cli() -> None:
     show_default=True,
     help="A table, the documented JSON, or a monitoring plugin's output and exit status.",
 )
+@_mode
+@click.option("--no-state", is_flag=True, help="Remember nothing, and compare with no earlier look.")
 @click.option("--only-failing", is_flag=True, help="Show only what is not up, or could not be pushed.")
 @click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=_complete_names)
-def run(names: tuple[str, ...], no_push: bool, form: str, only_failing: bool, **common: Any) -> int:
+def run(names: tuple[str, ...], no_push: bool, no_state: bool, form: str, only_failing: bool, **common: Any) -> int:
     """Look at all repositories, or those named, and tell."""
     started = _start(**common)
     from restic_monitor.commands import run as command  # noqa: PLC0415
 
-    return command.run(started, command.Options(names, not no_push, form, only_failing))
+    return command.run(started, command.Options(names, not no_push, not no_state, form, only_failing))
 
 
 @cli.group()
@@ -201,6 +210,7 @@ def config() -> None:
 
 @config.command()
 @_common
+@_mode
 @click.option("--no-secrets", is_flag=True, help="Only the file itself: read no secret, start nothing.")
 @click.option("--no-network", is_flag=True, help="Do not reach for the repositories.")
 def check(no_secrets: bool, no_network: bool, **common: Any) -> int:

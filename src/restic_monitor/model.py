@@ -35,6 +35,8 @@ class Code(enum.StrEnum):
     MISSING = "missing"
     ERROR = "error"
     UNREACHABLE = "unreachable"
+    UNKNOWN = "unknown"
+    """What was seen does not suffice to tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +139,8 @@ class Result:
     source: str
     took: timedelta
     snapshots: int | None = None
+    notes: tuple[str, ...] = ()
+    """What is good to know about this look and changes no status: why it was made in another way than was asked for."""
     deliveries: tuple[Delivery, ...] | None = None
     """One per receiver; None as long as nobody was told."""
 
@@ -195,8 +199,19 @@ class ProbeError(Exception):
         self.message = message
 
 
+class NoTimesError(ProbeError):
+    """The store tells no times, and there is another way to look: `Repository.otherwise`."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(Code.UNKNOWN, message)
+
+
 class Probe(Protocol):
     """A way to look at one repository."""
+
+    @property
+    def heavy(self) -> bool:
+        """It starts a process: as many at once as `jobs`, not as `connections`."""
 
     @property
     def source(self) -> str:
@@ -251,6 +266,10 @@ class Repository:
     probe: Probe
     watches: tuple[Watch, ...]
     timeout: timedelta
+    notes: tuple[str, ...] = ()
+    """Why it is looked at in this way; in every Result."""
+    otherwise: Repository | None = None
+    """How it is looked at when `probe` raises NoTimesError: the same watches, with checks fit for the other probe."""
 
 
 def one_line(text: str) -> str:

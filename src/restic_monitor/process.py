@@ -1,7 +1,9 @@
-"""Children: a session of their own, no terminal, empty stdin, both streams read, a deadline. One place for all.
+"""Children: a session of their own, no terminal, both streams read, a deadline. One place for all.
 
+`run` is for programs that speak and end; their stdin is empty. A `Conversation` is for one that is asked and answers.
 A child that must end gets SIGTERM and, half a second later, SIGKILL, with all it has started. Only the thread that started
-a child signals it and reaps it, so no signal can meet a stranger that has got its number. POSIX only.
+a child, or holds the lock of its conversation, signals it and reaps it, so no signal can meet a stranger that has got its
+number. POSIX only.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ _PAUSE_SECONDS = 0.05
 _CHUNK_BYTES = 64 * 1024
 _LINES_KEPT = 2_000
 _STDOUT_LIMIT_BYTES = 512 * 1024 * 1024
+_AHEAD_LIMIT_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,37 +106,179 @@ def run(
     Returns within a second after the deadline. Raises OSError when the program cannot be started.
     """
     place = object()
+    _enter(place)
+    try:
+        return _run(argv, environment, deadline, stop_when)
+    finally:
+        _leave(place)
+
+
+class ConversationError(Exception):
+    """The child has not answered and is gone; `ended` says how. Its `stdout` is what came and was not read.
+
+    `ended.why` is as after `run`. "exit" is also that it closed its streams; then its status is None where it went on.
+    """
+
+    def __init__(self, ended: Ended) -> None:
+        super().__init__(ended.why)
+        self.ended = ended
+
+
+class Conversation:
+    """A child that is written to and read from. By one thread at a time; who starts it closes it.
+
+    Raises OSError when the program cannot be started.
+    """
+
+    def __init__(self, argv: Sequence[str], environment: Mapping[str, str]) -> None:
+        self._lock = threading.Lock()
+        self._lines = _Lines(lambda line: False)
+        self._came = bytearray()
+        self._ended: Ended | None = Ended("exit", None, b"", ())  # until it has begun
+        _enter(self)
+        with self._lock:
+            try:
+                self._child = _start(argv, environment, subprocess.PIPE)
+            except BaseException:
+                _leave(self)
+                raise
+            assert self._child.stdin
+            assert self._child.stdout
+            assert self._child.stderr
+            self._stdin, self._stdout, self._stderr = self._child.stdin, self._child.stdout, self._child.stderr
+            os.set_blocking(self._stdin.fileno(), False)
+            self._streams = selectors.DefaultSelector()
+            self._streams.register(self._stdout, selectors.EVENT_READ, self._feed)
+            self._streams.register(self._stderr, selectors.EVENT_READ, self._lines.feed)
+            self._ended = None
+
+    def write(self, data: bytes, deadline: float) -> None:
+        """All of it; at best no more than a pipe holds. Raises ConversationError."""
+        rest = memoryview(data)
+        with self._lock:
+            while rest:
+                self._go_on(deadline)
+                try:
+                    rest = rest[os.write(self._stdin.fileno(), rest) :]
+                except BlockingIOError:
+                    _read(self._streams)
+                except OSError:
+                    raise self._over("exit", deadline) from None
+
+    def read(self, count: int, deadline: float) -> bytes:
+        """`count` bytes, no fewer. Raises ConversationError."""
+        with self._lock:
+            while len(self._came) < count:
+                self._go_on(deadline)
+                if self._stdout not in self._streams.get_map():
+                    raise self._over("exit", deadline)
+                _read(self._streams)
+            taken = bytes(memoryview(self._came)[:count])
+            del self._came[:count]
+            return taken
+
+    @property
+    def ahead(self) -> bytes:
+        """What has come and was not read yet."""
+        return bytes(self._came)
+
+    def close(self) -> None:
+        """End it: it may notice that its stdin has ended, then it must. Raises nothing."""
+        with self._lock:
+            if self._ended is None:
+                self._stdin.close()
+                self._over("exit", time.monotonic() + _GRACE_SECONDS)
+
+    def _feed(self, chunk: bytes) -> None:
+        if len(self._came) <= _AHEAD_LIMIT_BYTES:
+            self._came += chunk
+
+    def _go_on(self, deadline: float) -> None:
+        if self._ended is not None:
+            raise ConversationError(self._ended)
+        if _closing.is_set():
+            raise self._over("interrupted", deadline)
+        if len(self._came) > _AHEAD_LIMIT_BYTES:
+            raise self._over("too long", deadline)
+        if time.monotonic() >= deadline:
+            raise self._over("deadline", deadline)
+
+    def _over(self, why: str, deadline: float) -> ConversationError:
+        """Leave nothing of it. One that has closed its streams has a moment for its last words and its status."""
+        by_itself = False
+        if why == "exit":
+            deadline = min(deadline, time.monotonic() + _GRACE_SECONDS)
+            by_itself = _follow(self._child, self._streams, _Output(), self._lines, deadline) == "exit"
+        said = self._lines.all()
+        _end(self._child, self._streams, by_itself=by_itself)
+        self._streams.close()
+        for stream in (self._stdin, self._stdout, self._stderr):
+            stream.close()
+        _leave(self)
+        self._ended = Ended(why, self._child.returncode if by_itself else None, bytes(self._came), said)
+        return ConversationError(self._ended)
+
+
+def end_all() -> None:
+    """End every child, and start no more. Returns when they are gone, after two seconds at the latest.
+
+    Those of `run` are ended by their threads; nobody may be waiting for a conversation.
+    """
+    _closing.set()
+    with _changed:
+        conversations = [place for place in _alive if isinstance(place, Conversation)]
+    for conversation in conversations:
+        threading.Thread(target=conversation.close, daemon=True).start()
+    with _changed:
+        _changed.wait_for(lambda: not _alive, 2.0)
+
+
+def split(command: str) -> list[str]:
+    """A command as words, as restic splits it: quotes, and no shell. Raises ValueError.
+
+    A quote ends a word also in its middle, and a backslash only keeps the next quote from being one
+    (SplitShellStrings in restic's internal/backend/shell_split.go).
+    """
+    words, quote, last = [""], "", ""
+    for character in command:
+        if last != "\\" and character in "'\"" and quote in ("", character):
+            quote = "" if quote else character
+            words.append("")
+            continue
+        last = character
+        if not quote and (character == "\\" or character.isspace()):
+            words.append("")
+        else:
+            words[-1] += character
+    if quote:
+        raise ValueError(f"a {'single' if quote == chr(39) else 'double'} quote is not closed")
+    return list(filter(None, words))
+
+
+def _enter(place: object) -> None:
     with _changed:
         if _closing.is_set():
             raise OSError("the program is ending")
         _alive.add(place)
-    try:
-        return _run(argv, environment, deadline, stop_when)
-    finally:
-        with _changed:
-            _alive.discard(place)
-            _changed.notify_all()
 
 
-def end_all() -> None:
-    """End every child, and start no more. Returns when they are gone, after two seconds at the latest."""
-    _closing.set()
+def _leave(place: object) -> None:
     with _changed:
-        _changed.wait_for(lambda: not _alive, 2.0)
+        _alive.discard(place)
+        _changed.notify_all()
+
+
+def _start(argv: Sequence[str], environment: Mapping[str, str], stdin: int) -> subprocess.Popen[bytes]:
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        argv, env=dict(environment), stdin=stdin, stdout=pipe, stderr=pipe, bufsize=0, start_new_session=True
+    )
 
 
 def _run(argv: Sequence[str], environment: Mapping[str, str], deadline: float, stop_when: Callable[[str], bool]) -> Ended:
     output, lines, why = _Output(), _Lines(stop_when), ""
     with selectors.DefaultSelector() as streams:
-        child = subprocess.Popen(
-            argv,
-            env=dict(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,
-            start_new_session=True,
-        )
+        child = _start(argv, environment, subprocess.DEVNULL)
         try:
             assert child.stdout
             assert child.stderr

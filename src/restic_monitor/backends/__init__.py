@@ -70,15 +70,16 @@ class BackendError(Exception):
         return self.kind in (Kind.UNREACHABLE, Kind.THROTTLED)
 
 
-class Listing:
+class Entries:
     """The entries of one listing, each once, in any order, as they come. Iterating raises BackendError.
 
-    `skew` is the store's clock minus ours, known once the first entry came or the listing ended; None where the store has
-    no clock that it shows.
+    Known once the listing has ended: `skew`, the store's clock minus ours, None where it shows none; `denied`, those of
+    FOLDERS that may not be listed while others may.
     """
 
-    def __init__(self, entries: Callable[[Listing], Iterator[Entry]]) -> None:
+    def __init__(self, entries: Callable[[Entries], Iterator[Entry]]) -> None:
         self.skew: timedelta | None = None
+        self.denied: set[str] = set()
         self._entries = entries(self)
 
     def __iter__(self) -> Iterator[Entry]:
@@ -92,7 +93,7 @@ class Backend(Protocol):
     def heavy(self) -> bool:
         """It starts a process for each look: as few at once as there are processes of restic."""
 
-    def list(self, folder: str, deadline: float) -> Listing:
+    def list(self, folder: str, deadline: float) -> Entries:
         """The files of `keys`, `locks`, `snapshots` or another folder, folders below it included; "" for all of FOLDERS in
         as few requests as there can be (other files may be among them). Folder markers are left out. `deadline` is on
         `time.monotonic`'s scale.

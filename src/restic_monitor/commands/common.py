@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TextIO
 
-from restic_monitor.config import find, reader
+from restic_monitor.config import find, reader, ways
 from restic_monitor.config.build import Builder
 from restic_monitor.environment import Layer
 from restic_monitor.errors import UsageError
@@ -27,6 +27,7 @@ class Common:
     environment_file: str | None = None
     verbose: int = 0
     quiet: bool = False
+    mode: str | None = None
 
 
 class _Handler(logging.Handler):
@@ -74,12 +75,11 @@ def load(common: Common) -> Builder:
     """Find and read the configuration. Raises UsageError; mistakes in the file are in `builder.draft.problems`."""
     layers = environment_layers(common)
     environment = find.effective(layers)
-    if environment.get("RESTIC_MONITOR_FAST", "").lower() in ("true", "1", "yes", "on"):
-        log.warning("RESTIC_MONITOR_FAST is set, but there is no fast mode yet: restic is used, and needs the password")
+    ways.fast(environment)
     file, named = find.find(common.config, environment)
     log.info("configuration: %s", file)
     try:
-        builder = Builder(reader.read(file), layers)
+        builder = Builder(reader.read(file), layers, common.mode)
     except UsageError as error:
         raise UsageError(f"{named}: {error}" if named else str(error)) from None
     if builder.draft.literal_secrets:

@@ -15,16 +15,19 @@ from restic_monitor import location, process
 from restic_monitor.commands.common import Common, load, report_bugs
 from restic_monitor.commands.signals import stopping
 from restic_monitor.config import keys
-from restic_monitor.config.build import DEFAULT_CONNECTIONS, Builder, Sketch
+from restic_monitor.config.build import DEFAULT_CONNECTIONS, Builder
 from restic_monitor.config.draft import Block, Setting
 from restic_monitor.config.keys import Context
 from restic_monitor.config.problems import dotted
 from restic_monitor.config.sources import Source
+from restic_monitor.config.surroundings import Sketch
+from restic_monitor.config.ways import chosen
 from restic_monitor.errors import ConfigError, UsageError
 from restic_monitor.model import Repository, Result, one_line
 from restic_monitor.monitor import Monitor
 from restic_monitor.probes.restic import Restic
 from restic_monitor.secret import HIDDEN
+from restic_monitor.state import State
 
 T = TypeVar("T")
 _OLDEST = (0, 14)
@@ -61,7 +64,8 @@ def check(common: Common, *, secrets: bool, network: bool) -> int:
     stages.say("file", f"{builder.draft.file}: {_counted(len(enabled))}" + (f", {off} not enabled" if off else ""))
     if not secrets:
         return 0
-    repositories = stages.run("secrets", builder.repositories)
+    state = State(builder.environment)
+    repositories = stages.run("secrets", lambda: builder.repositories(state=state, remember=False))
     stages.say("secrets", "every password, token and file that is needed is there")
     for line in stages.run("restic", lambda: _versions(repositories)):
         stages.say("restic", line)
@@ -74,7 +78,8 @@ def _counted(count: int) -> str:
 
 def _versions(repositories: Sequence[Repository]) -> list[str]:
     """What each restic program says of itself. Raises UsageError for one that is missing, strange or too old."""
-    programs = {probe.program: probe for r in repositories if isinstance(probe := r.probe, Restic)}
+    ways = [way for r in repositories for way in (r, r.otherwise) if way]
+    programs = {probe.program: probe for way in ways if isinstance(probe := way.probe, Restic)}
     return [_version(program, probe.environment) for program, probe in programs.items()]
 
 
@@ -147,11 +152,13 @@ def _block(builder: Builder, block: Block) -> list[str]:
             lines.append(_line("    ", name, _shown(setting, block, builder), setting.origin))
         elif name == "max_age":
             lines.append(_line("    ", name, "1d", "default"))
+        elif name == "mode":
+            lines.append(_line("    ", name, *chosen(None, builder.values, block)))
     lines += [
         _line("    ", "restic_options", _shown_option(setting), setting.origin)
         for setting in draft.setting_list(block, "restic_options")
     ]
-    sketch = builder.sketch(block)
+    sketch = builder.surroundings.sketch(block)
     extra = [*_extra_env(sketch), *_unset(builder, block)]
     lines += ["    extra_env:", *extra] if extra else []
     if not draft.password_settings(block):

@@ -16,6 +16,7 @@ from restic_monitor.monitor import Monitor
 from restic_monitor.outputs import json, nagios, text
 from restic_monitor.outputs.report import Report
 from restic_monitor.receivers.dry import Dry
+from restic_monitor.state import State
 
 _FINISH_SECONDS = 3.0
 
@@ -24,6 +25,7 @@ _FINISH_SECONDS = 3.0
 class Options:
     names: tuple[str, ...] = ()
     push: bool = True
+    state: bool = True
     format: str = "text"
     only_failing: bool = False
 
@@ -32,7 +34,8 @@ def run(common: Common, options: Options) -> int:
     """Raises UsageError before anything is looked at."""
     started = datetime.now(UTC)
     builder = load(common)
-    repositories = builder.repositories(options.names)
+    state = State(builder.environment) if options.state else None
+    repositories = builder.repositories(options.names, state=state, remember=options.push)
     if not options.push:
         repositories = [_dry(repository) for repository in repositories]
     monitor = Monitor(repositories, jobs=builder.jobs, connections=builder.connections)
@@ -47,12 +50,23 @@ def run(common: Common, options: Options) -> int:
                     _keep(results, event)
         except KeyboardInterrupt:  # the second signal: no more waiting
             process.end_all()
+    warnings = _close(state)
     ended = 128 + received[0] if received else 0
     bugs = report_bugs(monitor)
-    report = _report(started, repositories, results, options, complete=not (ended or bugs))
+    report = _report(started, repositories, results, options, warnings, complete=not (ended or bugs))
     if not common.quiet:
         _print(report, options.format)
     return nagios.exit_status(report) if options.format == "nagios" else _exit_status(report, ended or bugs)
+
+
+def _close(state: State | None) -> tuple[str, ...]:
+    """The state file is no reason to end a run: what is wrong with it is a warning."""
+    if not state:
+        return ()
+    state.close()
+    for warning in state.warnings:
+        log.warning("%s", warning)
+    return tuple(state.warnings)
 
 
 def _keep(results: dict[str, Result], event: Event) -> None:
@@ -67,7 +81,8 @@ def _keep(results: dict[str, Result], event: Event) -> None:
 
 def _dry(repository: Repository) -> Repository:
     watches = tuple(replace(w, receivers=tuple(Dry(receiver) for receiver in w.receivers)) for w in repository.watches)
-    return replace(repository, watches=watches)
+    otherwise = _dry(repository.otherwise) if repository.otherwise else None
+    return replace(repository, watches=watches, otherwise=otherwise)
 
 
 def _shown(events: Iterable[Event], repositories: Sequence[Repository], common: Common, options: Options) -> Iterator[Event]:
@@ -86,6 +101,7 @@ def _report(
     repositories: Sequence[Repository],
     results: dict[str, Result],
     options: Options,
+    warnings: tuple[str, ...],
     *,
     complete: bool,
 ) -> Report:
@@ -97,6 +113,7 @@ def _report(
         options.push,
         options.only_failing,
         complete,
+        warnings,
     )
 
 

@@ -45,11 +45,12 @@ class Key:
     @property
     def literal(self) -> bool:
         """Must stand in the file: what the file means as a whole depends on it."""
-        return self.parse in (boolean, count)
+        return self.parse in (boolean, count, mode)
 
     @property
     def example(self) -> str:
-        return "true" if self.parse is boolean else "8"
+        examples: dict[object, str] = {boolean: "true", mode: "listing"}
+        return examples.get(self.parse, "8")
 
 
 TRUE = frozenset({"true", "yes", "on"})
@@ -104,6 +105,24 @@ def count(value: str, context: Context) -> int:
     raise ValueError(f"{value!r} is not a whole number from 1 to 10000")
 
 
+MODES = ("auto", "fast", "listing", "restic")
+
+
+def mode(value: str, context: Context) -> str:
+    """How to look."""
+    if value.lower() in MODES:
+        return value.lower()
+    raise ValueError(f"{value!r} is no mode; the modes are {', '.join(MODES)}")
+
+
+def vanished(value: str, context: Context) -> tuple[int, bool, str]:
+    """A number of files, or a share of them: the number, whether it is a percentage, and the words of the file for it."""
+    number, share = value.removesuffix("%").strip(), value.endswith("%")
+    if number.isascii() and number.isdigit() and len(number) <= 7 and not (share and int(number) > 100):
+        return int(number), share, value
+    raise ValueError(f"{value!r} is neither a number of snapshots, like 20, nor a share of them, like 50%")
+
+
 def is_command(option_name: str) -> bool:
     """Whether the value of this option of restic is a command line, which may hold a secret."""
     return option_name.endswith((".command", ".args"))
@@ -122,6 +141,8 @@ REPOSITORY = {
     for key in (
         Key("url", url),
         Key("max_age", duration),
+        Key("mode", mode),
+        Key("max_vanished", vanished),
         Key("push_url", template, secret=True),
         Key("push_token", text, secret=True, defaults=False),
         Key("password", text, secret=True),

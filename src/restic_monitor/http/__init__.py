@@ -56,7 +56,7 @@ class HttpError(Exception):
         self.garbled = garbled
 
 
-_SYSTEM = Tls()
+SYSTEM = Tls()
 
 
 @dataclass(slots=True)
@@ -114,7 +114,7 @@ class Http:
         deadline: float,
         method: str = "GET",
         headers: Mapping[str, str] | None = None,
-        tls: Tls = _SYSTEM,
+        tls: Tls = SYSTEM,
         connect_seconds: float = 10.0,
         limit: int = BODY_LIMIT_BYTES,
         redirects: bool = True,

@@ -18,6 +18,7 @@ def render(report: Report) -> str:
         "started": _moment(report.started),
         "results": [_result(report, result) for result in report.shown],
         "unfinished": list(report.unfinished),
+        "warnings": list(report.warnings),
     }
     return json.dumps(document, indent=2) + "\n"  # ASCII: right in every locale
 
@@ -35,6 +36,7 @@ def _result(report: Report, result: Result) -> dict[str, Any]:
         "max_age_seconds": None if result.watch.max_age is None else int(result.watch.max_age.total_seconds()),
         "snapshots": result.snapshots,
         "source": result.source,
+        "notes": list(result.notes),
         "took_seconds": round(result.took.total_seconds(), 3),
         "push": report.push(result),
         "push_message": report.push_message(result) or None,

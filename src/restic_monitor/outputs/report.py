@@ -21,6 +21,8 @@ class Report:
     telling: bool = True
     only_failing: bool = False
     complete: bool = True
+    warnings: tuple[str, ...] = ()
+    """What was wrong with the run itself and ended nothing."""
 
     @property
     def shown(self) -> tuple[Result, ...]:

@@ -21,7 +21,8 @@ def render(report: Report) -> str:
 
 def row(report: Report, result: Result) -> tuple[str, str, str]:
     """Status, name, and the message with what became of the push."""
-    return result.status.name, one_line(result.watch.name), result.message + push_note(report, result)
+    notes = "".join(f"  [{note}]" for note in result.notes)
+    return result.status.name, one_line(result.watch.name), result.message + notes + push_note(report, result)
 
 
 def push_note(report: Report, result: Result) -> str:

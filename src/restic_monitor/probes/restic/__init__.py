@@ -35,6 +35,7 @@ class Restic:
     environment: Mapping[str, str] = field(repr=False)
     redact: Redactor = field(repr=False)
     source: str = "restic"
+    heavy: bool = True
 
     def observe(self, deadline: float) -> Observation:
         seen, vanished = self._look(deadline)

@@ -1,0 +1,18 @@
+"""Whether the newest snapshot file is what its name says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from restic_monitor.model import Code, Observation, Status, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A snapshot file is named by the SHA-256 of its content. Another content is DOWN; one that may not be read is no news."""
+
+    def judge(self, seen: Observation, now: datetime) -> Verdict:
+        if not seen.unreadable:
+            return Verdict("content", Status.UP, Code.OK, "the newest file is what its name says, or may not be read")
+        return Verdict("content", Status.DOWN, Code.ERROR, f"the newest snapshot file is damaged: {seen.unreadable[0][:8]}")

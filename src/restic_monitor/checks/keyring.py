@@ -1,0 +1,23 @@
+"""Whether a key of the repository came or went."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from restic_monitor.model import Code, Observation, Status, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Keyring:
+    """A key that is new or gone since the last look is WARN, once: the next look knows it."""
+
+    def judge(self, seen: Observation, now: datetime) -> Verdict:
+        told = []
+        for what, names in (("new", seen.keys and seen.keys.appeared), ("gone", seen.keys and seen.keys.vanished)):
+            if names:
+                shown = ", ".join(name[:8] for name in names[:2]) + (" …" if len(names) > 2 else "")
+                told.append(f"{len(names)} key{'s' if len(names) > 1 else ''} {what}: {shown}")
+        if not told:
+            return Verdict("keys", Status.UP, Code.OK, "the same keys")
+        return Verdict("keys", Status.WARN, Code.WARN, f"{', '.join(told)}; was that you?")

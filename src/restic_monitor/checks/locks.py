@@ -1,0 +1,26 @@
+"""Whether a lock was left behind: it stops `forget` and `prune`, and nobody notices for months."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from restic_monitor.model import Code, Observation, Status, Verdict
+from restic_monitor.quantity import format_duration
+
+STALE = timedelta(minutes=30)
+"""restic's own limit. A restic that lives writes a new lock every five minutes. Source: internal/repository/lock.go."""
+
+
+@dataclass(frozen=True, slots=True)
+class Locks:
+    """A lock file that was stored more than half an hour ago is WARN. One that may not be listed is not judged."""
+
+    def judge(self, seen: Observation, now: datetime) -> Verdict:
+        now += seen.skew or timedelta(0)
+        stale = [now - lock.before for lock in (seen.locks.files if seen.locks else ()) if now - lock.before > STALE]
+        if not stale:
+            return Verdict("locks", Status.UP, Code.OK, "no stale lock")
+        oldest = format_duration(max(stale))
+        what = f"a lock is {oldest} old" if len(stale) == 1 else f"{len(stale)} locks are up to {oldest} old"
+        return Verdict("locks", Status.WARN, Code.WARN, f"{what}; when no restic is running: restic unlock")

@@ -1,0 +1,88 @@
+"""Whether the newest snapshot file was stored recently enough: freshness as a listing shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from restic_monitor.model import Code, Folder, Observation, Snapshot, Status, Stored, Verdict
+from restic_monitor.quantity import format_duration
+
+CLOCK_TOLERANCE = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRecently:
+    """The newest snapshot file was stored at most `limit` ago. Exactly that long ago is still fresh. `shown` is how messages
+    say the limit. Ages count on the store's clock.
+
+    Where the store tells no times, a file has two bounds. UP when the older one is within the limit, DOWN when the younger
+    one is beyond it, UNKNOWN between. A file that is more than five minutes in the future does not count and makes WARN.
+    Neither a rewrite (`tag`, `copy`) nor `forget` is judged: from outside they look like a backup.
+    """
+
+    limit: timedelta
+    shown: str
+
+    def judge(self, seen: Observation, now: datetime) -> Verdict:
+        if seen.stored is None:
+            return Verdict("stored", Status.UNKNOWN, Code.ERROR, "the snapshot files could not be listed")
+        now += seen.skew or timedelta(0)
+        files = seen.stored.files
+        future = [file for file in files if file.exact and file.before > now + CLOCK_TOLERANCE]
+        past = [file for file in files if not (file.exact and file.before > now + CLOCK_TOLERANCE)]
+        verdict = self._judge(past, now)
+        told = [verdict.message, *([] if not future else [_in_future(future)]), *_changes(seen.stored)]
+        status, code = (Status.WARN, Code.WARN) if future and verdict.status is Status.UP else (verdict.status, verdict.code)
+        return Verdict("stored", status, code, "; ".join(told), verdict.newest, verdict.age)
+
+    def _judge(self, files: Sequence[Stored], now: datetime) -> Verdict:
+        if not files:
+            return Verdict("stored", Status.DOWN, Code.MISSING, "no snapshot file in the repository")
+        newest = max(files, key=lambda file: (file.before, file.name))
+        younger = max(timedelta(0), now - newest.before)
+        known = [file.after for file in files if file.after is not None]
+        older = max(timedelta(0), now - max(known)) if known else None
+        if younger > self.limit:
+            return self._verdict(Status.DOWN, Code.STALE, newest, younger, older, len(files))
+        if older is not None and older <= self.limit:
+            return self._verdict(Status.UP, Code.OK, newest, younger, older, len(files))
+        return self._verdict(Status.UNKNOWN, Code.UNKNOWN, newest, younger, older, len(files))
+
+    def _verdict(
+        self, status: Status, code: Code, newest: Stored, younger: timedelta, older: timedelta | None, count: int
+    ) -> Verdict:
+        """The age is the older bound, the one that is certain; `newest` has a time only where the store tells it."""
+        counted = f"{count} snapshot file{'s' if count > 1 else ''}"
+        message = f"{self._age(newest, younger, older)} (limit {self.shown}); {newest.name[:8]}"
+        if newest.exact:
+            message += f" {newest.before.astimezone(UTC):%Y-%m-%d %H:%MZ}"
+        snapshot = Snapshot(newest.name, newest.before) if newest.exact else None
+        return Verdict("stored", status, code, f"{message}; {counted}", snapshot, older)
+
+    def _age(self, newest: Stored, younger: timedelta, older: timedelta | None) -> str:
+        if newest.exact:
+            return f"newest file stored {self._shown(younger)} ago"
+        if older is None:
+            return f"newest file stored before the first look, {self._shown(younger)} ago or longer"
+        if younger > self.limit:
+            return f"newest file stored at least {self._shown(younger)} ago"
+        return f"newest file stored {self._shown(younger)} to {self._shown(older)} ago"
+
+    def _shown(self, age: timedelta) -> str:
+        """To the second where "1d ago (limit 1d)" would be the reason to be stale."""
+        short = format_duration(age)
+        return format_duration(age, 4) if age > self.limit and short == format_duration(self.limit) else short
+
+
+def _changes(folder: Folder) -> list[str]:
+    """A night's backup with `forget` and a rewrite look the same: as many new names as gone ones. So only the numbers."""
+    appeared, vanished = len(folder.appeared or ()), len(folder.vanished or ())
+    return [f"{appeared} new, {vanished} gone since the last look"] if appeared or vanished else []
+
+
+def _in_future(files: Sequence[Stored]) -> str:
+    count = f"{len(files)} files are" if len(files) > 1 else "1 file is"
+    latest = max(file.before for file in files).astimezone(UTC)
+    return f"{count} dated in the future ({latest:%Y-%m-%d %H:%MZ}): is a clock wrong?"

@@ -1,0 +1,27 @@
+"""Whether snapshots disappeared in bulk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from restic_monitor.model import Code, Observation, Status, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Vanished:
+    """More than `limit` snapshot files gone since the last look is WARN; `share`: the limit is a percentage of those that the
+    last look had. `shown` is how messages say the limit."""
+
+    limit: int
+    share: bool
+    shown: str
+
+    def judge(self, seen: Observation, now: datetime) -> Verdict:
+        gone = len((seen.stored and seen.stored.vanished) or ())
+        before = gone + len(seen.stored.files) - len(seen.stored.appeared or ()) if seen.stored else 0
+        amount = 100 * gone / before if self.share and before else gone
+        if not gone or amount <= self.limit:
+            return Verdict("vanished", Status.UP, Code.OK, "no more gone than allowed")
+        message = f"{gone} of {before} snapshot files are gone since the last look (limit {self.shown})"
+        return Verdict("vanished", Status.WARN, Code.WARN, message)

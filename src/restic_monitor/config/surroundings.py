@@ -1,0 +1,82 @@
+"""The environment that restic gets, and what a listing takes out of it: credentials of the store, proxies."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from restic_monitor import environment as environments
+from restic_monitor.config import keys
+from restic_monitor.config.draft import Block, Draft, Setting
+from restic_monitor.config.problems import dotted
+from restic_monitor.config.values import Values
+from restic_monitor.environment import Layer, Variable
+
+
+@dataclass(frozen=True, slots=True)
+class Sketch:
+    """restic's environment by name: each variable's origin, and its setting in the file, if it has one.
+
+    The values of settings are not read yet: theirs are placeholders.
+    """
+
+    variables: Mapping[str, Variable]
+    settings: Mapping[str, Setting | None]
+    lost_halves: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """`layers` are the process environment and, if there is one, the environment file."""
+
+    draft: Draft
+    layers: tuple[Layer, ...]
+    values: Values
+
+    def sketch(self, block: Block) -> Sketch:
+        """What restic's environment will hold, before anything secret is read."""
+        path = dotted("repositories", block.name)
+        own: dict[str, dict[str, Setting | None]] = {
+            "defaults.extra_env": self.draft.defaults.extra_env,
+            f"{path}.extra_env": block.extra_env,
+            f"{path}.password": self._password_variables(block),
+        }
+        layers = [*self.layers, *(Layer(origin, _marked(settings)) for origin, settings in own.items())]
+        merged = environments.merge(layers)
+        settings = {name: own.get(variable.origin, {}).get(name) for name, variable in merged.items()}
+        return Sketch(merged, settings, environments.lost_halves(layers, merged))
+
+    def _password_variables(self, block: Block) -> dict[str, Setting | None]:
+        variables: dict[str, Setting | None] = {}
+        for setting in self.draft.password_settings(block):
+            if setting.key.name == "insecure_no_password":
+                variables = dict.fromkeys(environments.PASSWORD)
+            else:
+                variables[f"RESTIC_{setting.key.name.upper()}"] = setting
+        return variables
+
+    def has_password(self, block: Block) -> bool:
+        """Whether a password, or the word that there is none, comes from anywhere. Nothing is read for it."""
+        if self.draft.password_settings(block) or self.draft.is_wrong(block, *keys.PASSWORDS, *environments.PASSWORD):
+            return True
+        variables = self.sketch(block).variables
+        return any(variables[name].value for name in environments.PASSWORD if name in variables)
+
+    def environment(self, block: Block, *, without: Collection[str] = ()) -> dict[str, Variable]:
+        """Only what restic gets is read: not a default that the repository replaces, and nothing that is named `without`."""
+        sketch = self.sketch(block)
+        for sentence in sketch.lost_halves:
+            self.draft.problems.add(block.place, dotted("repositories", block.name), sentence)
+        environment = {}
+        for name, variable in sketch.variables.items():
+            if name in without:
+                continue
+            setting = sketch.settings[name]
+            value = self.values.value(setting, block.name) if setting else variable.value
+            if value is not None:
+                environment[name] = Variable(value, variable.origin)
+        return environment
+
+
+def _marked(settings: Mapping[str, Setting | None]) -> dict[str, str | None]:
+    return {name: "(not read)" if setting else None for name, setting in settings.items()}

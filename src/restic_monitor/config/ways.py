@@ -1,0 +1,243 @@
+"""How each repository is looked at: by restic, by a listing, or by the one when the other cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+
+from restic_monitor import environment as environments
+from restic_monitor import location
+from restic_monitor.checks.clock import Clock
+from restic_monitor.checks.content import Content
+from restic_monitor.checks.freshness import Freshness
+from restic_monitor.checks.keyring import Keyring
+from restic_monitor.checks.locks import Locks
+from restic_monitor.checks.readable import Readable
+from restic_monitor.checks.stored import StoredRecently
+from restic_monitor.checks.strays import Strays
+from restic_monitor.checks.vanished import Vanished
+from restic_monitor.config import keys
+from restic_monitor.config.draft import Block
+from restic_monitor.config.problems import dotted
+from restic_monitor.config.sources import Source
+from restic_monitor.config.storages import NotListableError, Storages, options_of
+from restic_monitor.config.surroundings import Surroundings
+from restic_monitor.config.values import Values
+from restic_monitor.environment import Variable
+from restic_monitor.errors import UsageError
+from restic_monitor.http import Tls
+from restic_monitor.model import Check, Receiver, Repository, Watch
+from restic_monitor.probes.listing import Listing
+from restic_monitor.probes.restic import Restic
+from restic_monitor.secret import Redactor, Secret, secrets_in
+from restic_monitor.state import State
+
+DEFAULT_MAX_AGE = timedelta(days=1)
+DEFAULT_MODE = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A repository ready to be looked at. `environment` is restic's, None where restic has no part in it."""
+
+    repository: Repository
+    environment: Mapping[str, Variable] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """About one repository: what its settings say, each read once."""
+
+    block: Block
+    url: str
+    max_age: tuple[timedelta, str]
+    receivers: tuple[Receiver, ...]
+    timeout: timedelta
+    options: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """`mode` is that of the command line. Without `state` nothing is known of earlier looks; `remember`: this run is the last
+    look of the next."""
+
+    values: Values
+    surroundings: Surroundings
+    storages: Storages
+    mode: str | None = None
+    state: State | None = None
+    remember: bool = True
+
+    def way(self, block: Block, receivers: Sequence[Receiver], timeout: timedelta) -> Way | None:
+        """None when that cannot be told, which is noted."""
+        url = self.values.get(block, "url")
+        max_age = self.values.get(block, "max_age") or (DEFAULT_MAX_AGE, "1d (default)")
+        values = (self.values.value(s, block.name) for s in self.values.draft.setting_list(block, "restic_options"))
+        options = tuple(option for option in values if option)
+        if not url:
+            return None
+        asked = Asked(block, url, max_age, tuple(receivers), timeout, options)
+        mode, password = chosen(self.mode, self.values, block)[0], self.surroundings.has_password(block)
+        if mode == "restic" or (mode == "auto" and password):
+            return self._by_restic(asked)
+        return self._by_listing_if_possible(asked, mode, password)
+
+    def _by_listing_if_possible(self, asked: Asked, mode: str, password: bool) -> Way | None:
+        fast = mode == "fast" and password
+        try:
+            listing = self._by_listing(asked, times_needed=fast)
+        except NotListableError as error:
+            if mode != "listing":
+                return self._by_restic(asked, f"no listing: {error}" if mode == "fast" else None)
+            self._problem(asked.block, "mode", f"listing is not possible: {error}; use mode: restic")
+            return None
+        except ValueError as error:
+            self._problem(asked.block, "url", str(error))
+            return None
+        if fast and location.scheme(asked.url) == "rest":
+            restic = self._by_restic(asked)
+            return Way(replace(listing, otherwise=restic.repository), restic.environment)
+        return Way(listing)
+
+    def _problem(self, block: Block, key: str, sentence: str) -> None:
+        draft = self.values.draft
+        setting = draft.setting(block, key)
+        place, path = (setting.place, setting.path) if setting else (block.place, dotted("repositories", block.name))
+        draft.problems.add(place, path, sentence)
+
+    # by a listing
+
+    def _by_listing(self, asked: Asked, *, times_needed: bool) -> Repository:
+        """No password is read. Raises NotListableError and ValueError."""
+        merged = self.surroundings.environment(asked.block, without=environments.PASSWORD)
+        child = {name: variable.value for name, variable in merged.items()}
+        storage = self.storages.storage(
+            asked.url, options_of(asked.url, asked.options), child, self._tls_of(asked.block, child)
+        )
+        memory = None
+        if self.state:
+            memory = self.state.memory(asked.block.name, location.identity(asked.url), writing=self.remember)
+        probe = Listing(asked.block.name, storage, self._shown(asked), self._redactor(asked, child), memory, times_needed)
+        checks: list[Check] = [StoredRecently(*asked.max_age), Content(), Locks(), Keyring(), Strays(), Clock()]
+        if limit := self.values.get(asked.block, "max_vanished"):
+            checks.append(Vanished(*limit))
+        return _repository(asked, probe, checks)
+
+    def _tls_of(self, block: Block, child: Mapping[str, str]) -> Tls:
+        """restic's own variables count where no key is set. RESTIC_CACERT names several with commas between."""
+        cacert = self.cacert(block)
+        cacerts = (cacert,) if cacert else tuple(filter(None, child.get("RESTIC_CACERT", "").split(",")))
+        client_cert = self._readable(block, "tls_client_cert") or child.get("RESTIC_TLS_CLIENT_CERT") or None
+        return Tls(cacerts, client_cert, bool(self.values.get(block, "insecure_tls")))
+
+    # by restic
+
+    def _by_restic(self, asked: Asked, note: str | None = None) -> Way:
+        block = asked.block
+        merged = self.surroundings.environment(block)
+        child = {name: variable.value for name, variable in merged.items()}
+        no_password = any(s.key.name == "insecure_no_password" for s in self.values.draft.password_settings(block))
+        flags = [
+            *_flag("--cacert", self.cacert(block)),
+            *_flag("--tls-client-cert", self._readable(block, "tls_client_cert")),
+            *(["--insecure-tls"] if self.values.get(block, "insecure_tls") else []),
+            *(["--insecure-no-password"] if no_password else []),
+            *self._cache_flags(block, child),
+            *_options(asked.url, asked.options),
+        ]
+        probe = Restic(
+            name=block.name,
+            program=self.values.get(block, "restic") or "restic",
+            shown_url=self._shown(asked),
+            flags=tuple(flags),
+            environment={**child, "RESTIC_REPOSITORY": asked.url},
+            redact=self._redactor(asked, child),
+        )
+        repository = _repository(asked, probe, [Freshness(*asked.max_age), Readable()], (note,) if note else ())
+        return Way(repository, merged)
+
+    def cacert(self, block: Block) -> str | None:
+        return self._readable(block, "cacert")
+
+    def _readable(self, block: Block, key: str) -> str | None:
+        """The path of a file that must be there."""
+        setting = self.values.draft.setting(block, key)
+        path = self.values.value(setting, block.name) if setting else None
+        if setting and path and (problem := unreadable(path)):
+            self.values.draft.problems.add(setting.place, setting.path, problem)
+        return path
+
+    def _cache_flags(self, block: Block, child: Mapping[str, str]) -> list[str]:
+        """restic 0.19 ends with an error where it cannot make its cache, and a cold cache is slower than none."""
+        if configured := self.values.get(block, "cache_dir"):
+            return ["--cache-dir", configured]
+        if child.get("RESTIC_CACHE_DIR"):
+            return []
+        if folder := child.get("CACHE_DIRECTORY", "").partition(":")[0]:
+            return ["--cache-dir", str(Path(folder, "restic"))]
+        return ["--no-cache"]
+
+    # both
+
+    def _shown(self, asked: Asked) -> str:
+        source = self.values.draft.setting(asked.block, "url")
+        return str(source.raw) if source and isinstance(source.raw, Source) else location.shown(asked.url)
+
+    def _redactor(self, asked: Asked, child: Mapping[str, str]) -> Redactor:
+        secrets = [Secret(text) for text in (*location.passwords(asked.url), *map(_command, asked.options))]
+        return Redactor((*secrets_in(child.items()), *secrets), self.values.revealed)
+
+
+def _repository(asked: Asked, probe: Listing | Restic, checks: Sequence[Check], notes: tuple[str, ...] = ()) -> Repository:
+    watch = Watch(asked.block.name, tuple(checks), asked.receivers, asked.max_age[0])
+    return Repository(asked.block.name, probe, (watch,), asked.timeout, notes)
+
+
+def chosen(mode: str | None, values: Values, block: Block) -> tuple[str, str]:
+    """The mode of a repository and where it comes from: --mode, the repository, defaults, RESTIC_MONITOR_FAST, auto."""
+    if mode:
+        return mode, "--mode"
+    if (setting := values.draft.setting(block, "mode")) and (written := values.value(setting, block.name)):
+        return str(written), setting.origin
+    return ("fast", "RESTIC_MONITOR_FAST") if fast(values.environment) else (DEFAULT_MODE, "default")
+
+
+def fast(environment: Mapping[str, str]) -> bool:
+    """RESTIC_MONITOR_FAST. Raises UsageError for a value that is no boolean."""
+    value = environment.get("RESTIC_MONITOR_FAST", "").strip().lower()
+    if value in keys.TRUE or value == "1":
+        return True
+    if value in keys.FALSE or value in ("", "0"):
+        return False
+    raise UsageError(f"RESTIC_MONITOR_FAST is {value!r}, which is neither true nor false")
+
+
+def _flag(flag: str, value: str | None) -> list[str]:
+    return [flag, value] if value else []
+
+
+def unreadable(path: str) -> str | None:
+    """Why a file that must hold something cannot be used, in a sentence. A pipe is not touched: it can be read once."""
+    try:
+        if Path(path).is_fifo():
+            return None
+        with Path(path).open("rb") as file:
+            return None if file.read(1) else f"{path} is empty"
+    except OSError as error:
+        return f"cannot read {path}: {(error.strerror or 'unreadable').lower()}"
+
+
+def _options(url: str, given: Sequence[str]) -> list[str]:
+    """`-o` for restic. 16 connections instead of 5: listing many snapshots over a slow link is several times faster."""
+    scheme = location.scheme(url)
+    name = f"{scheme}.connections"
+    own = [f"{name}=16"] if scheme and not any(option.startswith(f"{name}=") for option in given) else []
+    return [word for option in (*own, *given) for word in ("-o", option)]
+
+
+def _command(option: str) -> str:
+    """The value of an option that is a command line, `sftp.command=sshpass -p …`; "" for others."""
+    name, _, value = option.partition("=")
+    return value if keys.is_command(name) else ""

@@ -1,0 +1,185 @@
+"""Looking from outside, without the password: names, sizes and times of a repository's files, and the newest one's content.
+
+What counts as a snapshot: a file in `snapshots/` with a name of 64 hex digits (the SHA-256 of its content) and more than 32
+bytes (initialization vector and authentication code alone). Source: restic's doc/design.rst "Repository Layout", "Keys".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from restic_monitor.backends import FOLDERS, Backend, BackendError, Entry, Kind
+from restic_monitor.model import Code, Folder, Memory, NoTimesError, Observation, Past, ProbeError, Stored, one_line, shorten
+from restic_monitor.secret import Redactor
+
+_log = logging.getLogger(__name__)
+_ID = re.compile(r"[0-9a-f]{64}")
+_UPLOAD = re.compile(r"[0-9a-f]{64}-tmp-\d*")
+_SEAL_BYTES = 32
+_LONGEST_UPLOAD = timedelta(days=1)
+_CONTENT_LIMIT_BYTES = 16 * 1024 * 1024
+_CLOCK_TOLERANCE = timedelta(minutes=1)
+_REASON_LIMIT = 150
+_UNREAD = "unread"
+_HEALS = (Kind.UNREACHABLE, Kind.TIMEOUT, Kind.THROTTLED)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One repository by its listing. Without `memory` nothing is compared with an earlier look. `times_needed`: raise
+    NoTimesError where the store tells none."""
+
+    name: str
+    backend: Backend = field(repr=False)
+    shown_url: str
+    redact: Redactor = field(repr=False)
+    memory: Memory | None = field(default=None, repr=False)
+    times_needed: bool = False
+    source: str = "listing"
+
+    @property
+    def heavy(self) -> bool:
+        return self.backend.heavy
+
+    def observe(self, deadline: float) -> Observation:
+        try:
+            return self._observe(deadline)
+        except BackendError as error:
+            code = Code.UNREACHABLE if error.kind in _HEALS else Code.ERROR
+            raise ProbeError(code, shorten(one_line(self.redact(error.message)), _REASON_LIMIT)) from None
+        finally:
+            self.backend.close()
+
+    def _observe(self, deadline: float) -> Observation:
+        seen = _Seen()
+        begun = datetime.now(UTC)
+        entries = self.backend.list("", deadline)
+        for entry in entries:
+            seen.add(entry)
+        skew = entries.skew or timedelta(0)
+        begun, ended = begun + skew, datetime.now(UTC) + skew
+        if not seen.files["keys"] and not seen.files["snapshots"]:
+            self._is_there(seen, "keys" in entries.denied, deadline)
+        if self.times_needed and any(entry.modified is None for entry in seen.files["snapshots"].values()):
+            raise NoTimesError("the server tells no times of its files")
+        past = self._past(begun)
+        folders = {folder: _dated(seen.files[folder], folder, past, ended) for folder in FOLDERS}
+        unreadable, notes = self._content(seen.files["snapshots"], folders["snapshots"], past, deadline)
+        if self.memory:
+            noted = frozenset({_UNREAD} if unreadable is None else ())
+            self.memory.remember(Past(begun, {f: files for f, files in folders.items() if f not in entries.denied}, noted))
+            notes = notes if past else (*notes, "no earlier look to compare with")
+        known = {f: None if f in entries.denied else _folder(folders[f], f, past) for f in FOLDERS}
+        return Observation(
+            self.source,
+            unreadable=unreadable,
+            stored=known["snapshots"],
+            locks=known["locks"],
+            keys=known["keys"],
+            suspicious=tuple(seen.suspicious(ended)),
+            skew=entries.skew,
+            notes=notes,
+        )
+
+    def _past(self, begun: datetime) -> Past | None:
+        """The last look; one that lies in the future was made with a clock that was wrong, and proves nothing."""
+        past = self.memory.recall() if self.memory else None
+        return past if past and past.looked <= begun + _CLOCK_TOLERANCE else None
+
+    def _is_there(self, seen: _Seen, keys_denied: bool, deadline: float) -> None:
+        """Without keys and snapshots: is it a repository at all? Raises ProbeError when it is none, or when nobody can tell."""
+        here = f"at {self.shown_url}"
+        try:
+            there = seen.config or bool(self.backend.read("config", deadline, 1))
+        except BackendError as error:
+            if error.kind not in (Kind.MISSING, Kind.DENIED):
+                raise
+            if error.kind is Kind.MISSING:
+                raise ProbeError(Code.ERROR, f"there is no repository {here}: no config, no keys, no snapshots") from None
+            raise ProbeError(Code.ERROR, f"nothing can be seen of a repository {here}: wrong address, or no access") from None
+        if not keys_denied:
+            what = "config but no keys: nobody can open it" if there else "an empty config and no keys"
+            raise ProbeError(Code.ERROR, f"the repository {here} has {what}")
+
+    # the newest file's content
+
+    def _content(
+        self, entries: Mapping[str, Entry], files: Mapping[str, Stored], past: Past | None, deadline: float
+    ) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
+        """The newest file when its content is not what its name says, or None when it may not be read; and notes."""
+        newest = max(files.values(), key=lambda file: (file.before, file.name), default=None)
+        if not newest or (entries[newest.name].size or 0) > _CONTENT_LIMIT_BYTES:
+            return (), ()
+        try:
+            content = self.backend.read(f"snapshots/{newest.name}", deadline, _CONTENT_LIMIT_BYTES)
+        except BackendError as error:
+            if error.kind is Kind.MISSING:  # `forget` was at work
+                return (), ()
+            if error.kind not in (Kind.DENIED, Kind.REFUSED):
+                raise
+            _log.info("%s: contents are not checked: %s", self.name, self.redact(error.message))
+            noted = past is not None and _UNREAD in past.noted
+            return None, () if noted else ("contents are not checked: reading is refused",)
+        return (() if hashlib.sha256(content).hexdigest() == newest.name else (newest.name,)), ()
+
+
+class _Seen:
+    """The entries of one listing, sorted: what counts by folder and name, and the rest of `snapshots/`."""
+
+    def __init__(self) -> None:
+        self.config = False
+        self.files: dict[str, dict[str, Entry]] = {folder: {} for folder in FOLDERS}
+        self._others: list[Entry] = []
+
+    def add(self, entry: Entry) -> None:
+        folder, _, name = entry.name.partition("/")
+        if entry.name == "config":
+            self.config = bool(entry.size)
+        elif folder in self.files and name:
+            if _counts(name, entry.size):
+                self.files[folder][name] = entry
+            elif folder == "snapshots":
+                self._others.append(entry)
+
+    def suspicious(self, now: datetime) -> Iterable[str]:
+        """Not an upload that is under way."""
+        for entry in self._others:
+            name = entry.name.partition("/")[2]
+            if _UPLOAD.fullmatch(name):
+                if entry.modified and entry.modified < now - _LONGEST_UPLOAD:
+                    yield f"{name[:8]}-tmp- (an upload that broke off)"
+            elif _ID.fullmatch(name):
+                yield f"{name[:8]} ({entry.size} bytes)"
+            else:
+                yield f"{shorten(one_line(name), 20)} (not restic's)"
+
+
+def _counts(name: str, size: int | None) -> bool:
+    return bool(_ID.fullmatch(name)) and (size is None or size > _SEAL_BYTES)
+
+
+def _dated(entries: Mapping[str, Entry], folder: str, past: Past | None, ended: datetime) -> dict[str, Stored]:
+    """When each file was stored: as the store says, or as the looks bracket it. A file that the last look did not have came
+    after that look began, and before this one ended."""
+    known = past.folders.get(folder, {}) if past else {}
+    after = past.looked if past and folder in past.folders else None
+
+    def dated(name: str, entry: Entry) -> Stored:
+        if entry.modified:
+            return Stored(name, entry.modified, entry.modified)
+        return known.get(name) or Stored(name, after, ended)
+
+    return {name: dated(name, entry) for name, entry in entries.items()}
+
+
+def _folder(files: Mapping[str, Stored], folder: str, past: Past | None) -> Folder:
+    if not past or folder not in past.folders:
+        return Folder(tuple(files.values()))
+    before = past.folders[folder]
+    appeared, vanished = files.keys() - before.keys(), before.keys() - files.keys()
+    return Folder(tuple(files.values()), tuple(sorted(appeared)), tuple(sorted(vanished)))
