@@ -43,6 +43,8 @@ GROUPS: tuple[tuple[str, ...], ...] = (
     ),
 )
 
+_GROUP = {name: number for number, group in enumerate(GROUPS) for name in group}
+
 # Halves that are of no use alone: (one of these, and one of these).
 PAIRS = (
     (("AWS_ACCESS_KEY_ID", "AWS_ACCESS_KEY"), ("AWS_SECRET_ACCESS_KEY", "AWS_SECRET_KEY")),
@@ -68,15 +70,14 @@ class Variable:
     origin: str
 
 
-def merge(layers: Sequence[Layer]) -> dict[str, Variable]:
-    """The layers on top of each other, credential groups replaced whole."""
-    merged: dict[str, Variable] = {}
+def merge(layers: Sequence[Layer], below: Mapping[str, Variable] | None = None) -> dict[str, Variable]:
+    """The layers on top of each other and of what was merged `below`; credential groups are replaced whole."""
+    merged = dict(below or {})
     for layer in layers:
         named = {name: value for name, value in layer.variables.items() if not (layer.inherited and _scrubbed(name))}
-        for group in GROUPS:
-            if any(named.get(name) is not None for name in group):
-                for name in group:
-                    merged.pop(name, None)
+        for group in {_GROUP[name] for name, value in named.items() if value is not None and name in _GROUP}:
+            for name in GROUPS[group]:
+                merged.pop(name, None)
         for name, value in named.items():
             merged.pop(name, None)
             if value is not None:

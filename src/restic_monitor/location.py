@@ -142,7 +142,8 @@ Location = Local | S3 | Sftp | Rest | Rclone | B2 | Azure | Gs | Swift
 def parse(url: str) -> Location:
     """Where the repository is. Raises ValueError with restic's reason in a sentence that shows nothing of the URL.
 
-    Also refused is what restic accepts here and can never open: an S3 URL without a bucket, a REST URL without http or host.
+    Also refused is what restic accepts here and can never open: an S3 URL without a bucket or with an endpoint that is no
+    host, a REST URL without http or host.
     What a percent-encoding says is decoded as a file name is: bytes that are no UTF-8 become surrogates.
     """
     name, colon, rest = url.partition(":")
@@ -164,10 +165,9 @@ def identity(url: str) -> str:
     A relative folder is taken from the working directory. What the URL does not say (an account, rclone's configuration, the
     values that a connection string sets) cannot tell two repositories apart. A URL that cannot be parsed is `shown`.
     """
-    try:
-        text = _canonical(parse(url))
-    except ValueError:
-        text = shown(url)
+    text = shown(url)  # parsed in this form, so that no part of a password is taken for a host or a bucket
+    with contextlib.suppress(ValueError):
+        text = _canonical(parse(text))
     return text.encode(errors="backslashreplace").decode()
 
 
@@ -185,7 +185,7 @@ def _canonical(location: Location) -> str:
             url = _parse_url(written)
             text = f"rest:{url.scheme}://{_plain(url.host, '443' if url.scheme == 'https' else '80')}{url.path}"
         case Rclone(remote):
-            text = redact_urls(f"rclone:{_unset(remote)}")
+            text = f"rclone:{remote}"
         case B2(container, prefix) | Azure(container, prefix) | Gs(container, prefix) | Swift(container, prefix):
             cleaned = _clean(prefix)
             text = f"{type(location).__name__.lower()}:{container}:/{cleaned if cleaned != '.' else ''}"
@@ -216,13 +216,13 @@ def _s3(rest: str) -> S3:
             raise ValueError("bucket name not found")
     else:
         endpoint, _, path = rest.removeprefix("//").partition("/")
+        endpoint = _parse_url(f"https://{endpoint}").host  # as minio-go does it for restic
     bucket, _, prefix = path.partition("/")
     if not endpoint:
         raise ValueError("invalid format, host/region or bucket name not found")
     if not bucket:
         raise ValueError("bucket name not found")
-    # restic sends a user before the host to no S3 server: requests are signed
-    return S3(endpoint.rpartition("@")[2], bucket, _clean(prefix) if prefix else "", encrypted)
+    return S3(endpoint, bucket, _clean(prefix) if prefix else "", encrypted)
 
 
 def _sftp(rest: str) -> Sftp:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 HIDDEN = "(hidden)"
 _WHOLE_WORD_BELOW = 6
@@ -75,6 +76,7 @@ _NAMES = re.compile(r"PASS|SECRET|TOKEN|KEY|SAS|CREDENTIAL|AUTH", re.IGNORECASE)
 _PLAIN = re.compile(r"(_FILE|_COMMAND|_KEY_HINT|AUTH_URL|_CREDENTIALS|_CREDENTIAL_NAME)$", re.IGNORECASE)
 
 
+@lru_cache(maxsize=10_000)  # the same names for each of a thousand repositories
 def is_secret_name(variable: str) -> bool:
     """Whether an environment variable of this name holds a secret itself (not the name of a file that does)."""
     return bool(_NAMES.search(variable)) and not _PLAIN.search(variable)

@@ -35,7 +35,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -65,11 +65,14 @@ _READ = """
             folder, CASE typeof(name) WHEN 'blob' THEN lower(hex(name)) ELSE name END, after, before))
         FROM files WHERE repository = repositories.id)
     FROM repositories WHERE name = ? AND identity = ?"""
-"""One row, also of 20,000 files. Python gives its lock away at each row and may wait 5 ms to have it back from a busy thread."""
-_REVISION = "SELECT id, revision FROM repositories WHERE name = ? AND identity = ?"
+"""One row, also of 20,000 files: Python gives its lock away for each, and may wait 5 ms for a busy thread to have it back."""
+_REVISION = "SELECT revision FROM repositories WHERE name = ? AND identity = ?"
 _LOOKED = "UPDATE repositories SET revision = ?, looked = ? WHERE name = ? AND identity = ? AND revision = ?"
-_WRITE = "UPDATE repositories SET revision = ?, looked = ?, folders = ?, noted = ? WHERE id = ?"
-_WRITE_NEW = "INSERT INTO repositories (name, identity, revision, looked, folders, noted) VALUES (?, ?, ?, ?, ?, ?)"
+_WRITE = """
+    INSERT INTO repositories (name, identity, revision, looked, folders, noted) VALUES (?, ?, ?, ?, ?, ?)
+    ON CONFLICT (name, identity) DO UPDATE
+    SET revision = excluded.revision, looked = excluded.looked, folders = excluded.folders, noted = excluded.noted"""
+_NUMBER = "SELECT id FROM repositories WHERE name = ? AND identity = ?"
 _WRITE_FILE = "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)"
 _DELETE_FILE = "DELETE FROM files WHERE repository = ? AND folder = ? AND name = ?"
 
@@ -257,16 +260,13 @@ class _Memory:
         self._revision = _NO_REVISION
 
     def recall(self) -> Past | None:
-        found = self._state.use(self._read, writing=False)
+        found = self._state.use(lambda connection: _find(connection, self._key), writing=False)
         self._recalled, self._revision = (found.past, found.revision) if found else (None, _NO_REVISION)
         return self._recalled
 
     def remember(self, seen: Past) -> None:
         if self._writing:
             self._state.use(lambda connection: self._write(connection, seen), writing=True)
-
-    def _read(self, connection: sqlite3.Connection) -> _Found | None:
-        return _find(connection, self._key)
 
     def _write(self, connection: sqlite3.Connection, seen: Past) -> None:
         revision = int.from_bytes(os.urandom(7), "big")
@@ -284,15 +284,13 @@ class _Memory:
 
     def _write_difference(self, connection: sqlite3.Connection, seen: Past, revision: int) -> Past:
         """Returns what is in the file now."""
-        number, found = connection.execute(_REVISION, self._key).fetchone() or (None, None)
-        stored = self._recalled if found == self._revision else None
-        if found not in (None, self._revision):
-            stored = _find(connection, self._key).past
-            seen = merge(stored, self._recalled, seen)
-        if number is not None:
-            connection.execute(_WRITE, (revision, *_columns(seen), number))
-        else:
-            number = connection.execute(_WRITE_NEW, (*self._key, revision, *_columns(seen))).lastrowid
+        stored = self._recalled
+        if connection.execute(_REVISION, self._key).fetchone() != (self._revision,):
+            found = _find(connection, self._key)
+            stored = found.past if found else None
+            seen = merge(stored, self._recalled, seen) if stored else seen
+        connection.execute(_WRITE, (*self._key, revision, *_columns(seen)))
+        (number,) = connection.execute(_NUMBER, self._key).fetchone()
         gone, changed = _difference(stored.folders if stored else {}, seen.folders)
         connection.executemany(_DELETE_FILE, ((number, folder, _name(name)) for folder, name in gone))
         connection.executemany(_WRITE_FILE, ((number, folder, *_file(file)) for folder, file in changed))
@@ -323,7 +321,8 @@ def _folders(words: Iterable[str], files: str) -> dict[str, dict[str, Stored]]:
     moment = functools.cache(_moment)
     folders: dict[str, dict[str, Stored]] = {word: {} for word in words}
     for folder, name, after, before in _FILES.decode(files):
-        folders[folder][name] = Stored(name, None if after is None else moment(after), moment(before))
+        end = moment(before)
+        folders[folder][name] = Stored(name, end if after == before else None if after is None else moment(after), end)
     return folders
 
 

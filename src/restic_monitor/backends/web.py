@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,11 +17,12 @@ LISTING_LIMIT_BYTES = 64 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Web:
-    """Asks one store. `clocks` collects its clock minus ours, the last answer's last."""
+    """Asks one store."""
 
     http: Http = field(repr=False)
     tls: Tls = SYSTEM
-    clocks: list[timedelta] = field(default_factory=list)
+    _dates: list[tuple[str, float]] = field(default_factory=list, init=False, repr=False)
+    """`Date` of the last answer, and the middle of its exchange in seconds since 1970."""
 
     def ask(
         self,
@@ -42,15 +44,20 @@ class Web:
             )
         except HttpError as error:
             raise BackendError(_kind(error, deadline), error.reason) from None
-        if skew := _skew(answer, begun, time.time()):
-            self.clocks[:] = [skew]
+        self._dates[:] = [(answer.headers.get("date", ""), (begun + time.time()) / 2)]
         if problem := _too_busy(answer, host_of(url)):
             raise problem
         return answer
 
     @property
     def skew(self) -> timedelta | None:
-        return self.clocks[-1] if self.clocks else None
+        """The store's clock minus ours, by the last answer's `Date` (whole seconds, rounded down)."""
+        for date, moment in self._dates:
+            with contextlib.suppress(ValueError, TypeError, OverflowError):
+                told = parsedate_to_datetime(date)
+                told = told if told.tzinfo else told.replace(tzinfo=UTC)
+                return told + timedelta(seconds=0.5) - datetime.fromtimestamp(moment, UTC)
+        return None
 
 
 def _kind(error: HttpError, deadline: float) -> Kind:
@@ -69,13 +76,3 @@ def _too_busy(answer: Answer, host: str) -> BackendError | None:
     if answer.status >= 500 and answer.status not in (501, 505):
         return BackendError(Kind.UNREACHABLE, f"{host} fails: it answered {answer.status}", wait)
     return None
-
-
-def _skew(answer: Answer, begun: float, ended: float) -> timedelta | None:
-    """The answer's `Date` (whole seconds, rounded down) against the middle of the exchange."""
-    try:
-        told = parsedate_to_datetime(answer.headers["date"])
-        told = told if told.tzinfo else told.replace(tzinfo=UTC)
-        return told + timedelta(seconds=0.5) - datetime.fromtimestamp((begun + ended) / 2, UTC)
-    except (KeyError, ValueError, TypeError, OverflowError):
-        return None

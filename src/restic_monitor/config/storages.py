@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from restic_monitor import location
 from restic_monitor.backends import Backend
@@ -11,6 +12,9 @@ from restic_monitor.backends.web import Web
 from restic_monitor.http import Http, Tls
 from restic_monitor.location import Local, Rclone, Rest, Sftp
 from restic_monitor.secret import Secret
+
+if TYPE_CHECKING:
+    from restic_monitor.backends.s3.credentials import Signer
 
 # modules of storages are imported where one is made: most configurations use one or two
 
@@ -26,6 +30,7 @@ class Storages:
 
     http: Http
     _https: dict[tuple[tuple[str, str], ...], Http] = field(default_factory=dict)
+    _signers: dict[object, Signer] = field(default_factory=dict)
 
     def storage(self, url: str, options: Mapping[str, str], environment: Mapping[str, str], tls: Tls) -> Backend:
         """`options` are restic's `-o` for this scheme, `environment` what restic would get. Raises NotListableError, and
@@ -53,7 +58,8 @@ class Storages:
         if environment.get("RESTIC_AWS_ASSUME_ROLE_ARN"):
             raise NotListableError("only restic assumes the role of RESTIC_AWS_ASSUME_ROLE_ARN")
         anonymous = options.get("s3.unsafe-anonymous-auth", "").lower() in ("1", "t", "true")
-        signer = None if anonymous else Signer(find(environment))
+        source = None if anonymous else find(environment)
+        signer = None if source is None else self._signers.setdefault(source, Signer(source))
         web = Web(self._http(environment), tls)
         return S3(web, endpoint(place, options, environment), place.bucket, place.prefix, signer)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from restic_monitor import environment as environments
 from restic_monitor.config import keys
@@ -25,13 +25,17 @@ class Sketch:
     lost_halves: Sequence[str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Surroundings:
-    """`layers` are the process environment and, if there is one, the environment file."""
+    """`layers` are the process environment and, if there is one, the environment file: merged once for all repositories."""
 
     draft: Draft
     layers: tuple[Layer, ...]
     values: Values
+    _outside: dict[str, Variable] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._outside = environments.merge(self.layers)
 
     def sketch(self, block: Block) -> Sketch:
         """What restic's environment will hold, before anything secret is read."""
@@ -41,10 +45,10 @@ class Surroundings:
             f"{path}.extra_env": block.extra_env,
             f"{path}.password": self._password_variables(block),
         }
-        layers = [*self.layers, *(Layer(origin, _marked(settings)) for origin, settings in own.items())]
-        merged = environments.merge(layers)
+        inside = [Layer(origin, _marked(settings)) for origin, settings in own.items()]
+        merged = environments.merge(inside, self._outside)
         settings = {name: own.get(variable.origin, {}).get(name) for name, variable in merged.items()}
-        return Sketch(merged, settings, environments.lost_halves(layers, merged))
+        return Sketch(merged, settings, environments.lost_halves([*self.layers, *inside], merged))
 
     def _password_variables(self, block: Block) -> dict[str, Setting | None]:
         variables: dict[str, Setting | None] = {}

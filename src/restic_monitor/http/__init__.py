@@ -34,7 +34,7 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer; `body` holds as much of it as was asked for. `headers` by their names in small letters."""
+    """A whole answer; `body` holds as much of it as was asked for. `headers` by their names in small letters or any other."""
 
     status: int
     headers: Mapping[str, str]

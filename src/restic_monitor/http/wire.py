@@ -73,6 +73,8 @@ class _Alarm:
 
 
 _alarm = _Alarm()
+_AGENT = f"restic-monitor/{__version__}"
+_NO_RETRIES = urllib3.Retry(False, redirect=False)
 
 
 class _Request(threading.local):
@@ -136,7 +138,8 @@ class Wire:
     def __init__(self, environment: Mapping[str, str], connections: int) -> None:
         self._environment = environment
         self._connections = connections
-        self._pools: dict[tuple[str, Tls, str | None], urllib3.PoolManager] = {}
+        self._managers: dict[tuple[str, Tls, str | None], urllib3.PoolManager] = {}
+        self._pools: dict[tuple[str, str, Tls], tuple[urllib3.HTTPConnectionPool, bool]] = {}
         self._lock = threading.Lock()
 
     def exchange(
@@ -172,31 +175,47 @@ class Wire:
         limit: int,
     ) -> Answer:
         remaining = max(0.1, deadline - time.monotonic())
-        response = self._pool(url, tls).request(
+        scheme, netloc, target = _parts(url)
+        pool, proxied = self._pool(scheme, netloc, tls)
+        response = pool.urlopen(
             method,
-            url,
-            headers={"User-Agent": f"restic-monitor/{__version__}", **headers},
-            retries=False,
+            f"{scheme}://{netloc}{target}" if proxied else target,
+            headers={"User-Agent": _AGENT, **headers},
+            retries=_NO_RETRIES,
             redirect=False,
+            assert_same_host=False,
             preload_content=False,
             timeout=urllib3.Timeout(connect=min(connect_seconds, remaining), read=remaining),
         )
         try:
-            body = response.read(limit, decode_content=True)
-            if response.read(1):
-                response.close()
+            body = _body(response, limit)
         finally:
             response.release_conn()
         if time.monotonic() >= deadline:  # cut by the alarm, which looks like the end of an answer without a length
             raise TimeoutError
-        return Answer(response.status, {name.lower(): value for name, value in response.headers.items()}, body)
+        return Answer(response.status, response.headers, body)
 
-    def _pool(self, url: str, tls: Tls) -> urllib3.PoolManager:
-        key = (urlsplit(url).scheme, tls, self._proxy(url))
+    def _pool(self, scheme: str, netloc: str, tls: Tls) -> tuple[urllib3.HTTPConnectionPool, bool]:
+        """The connections to a host, and whether they want to be told the whole address, as a proxy for http does."""
+        key = (scheme, netloc, tls)
+        if found := self._pools.get(key):
+            return found
+        parts = urllib3.util.parse_url(f"{scheme}://{netloc}/")
+        if not parts.host:
+            raise urllib3.exceptions.LocationValueError
+        proxy = self._proxy(scheme, netloc)
         with self._lock:
-            if key not in self._pools:
-                self._pools[key] = self._make_pool(*key)
-            return self._pools[key]
+            manager = self._manager(scheme, tls, proxy)
+            pool = manager.connection_from_host(parts.host, parts.port, scheme)
+            self._pools[key] = pool, bool(proxy) and scheme == "http"
+        return self._pools[key]
+
+    def _manager(self, scheme: str, tls: Tls, proxy: str | None) -> urllib3.PoolManager:
+        """One for each TLS setting and proxy: hosts share its certificates."""
+        key = (scheme, tls, proxy)
+        if key not in self._managers:
+            self._managers[key] = self._make_pool(*key)
+        return self._managers[key]
 
     def _make_pool(self, scheme: str, tls: Tls, proxy: str | None) -> urllib3.PoolManager:
         """A TLS setting costs 20 ms, and is not made where nothing is encrypted."""
@@ -227,19 +246,39 @@ class Wire:
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         return context
 
-    def _proxy(self, url: str) -> str | None:
+    def _proxy(self, scheme: str, netloc: str) -> str | None:
         """As curl and restic do it: http_proxy, https_proxy, all_proxy, no_proxy, in small letters or capitals."""
-        parts = urlsplit(url)
         named = {
             name.lower().removesuffix("_proxy"): value
             for name, value in sorted(self._environment.items())
             if name.lower().endswith("_proxy") and value
         }
-        proxy = named.get(parts.scheme) or named.get("all")
+        proxy = named.get(scheme) or named.get("all")
         bypass = urllib.request.proxy_bypass_environment  # type: ignore[attr-defined]
-        if not proxy or bypass(parts.netloc.rpartition("@")[2], named):
+        if not proxy or bypass(netloc, named):
             return None
         return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _parts(url: str) -> tuple[str, str, str]:
+    """Scheme, host with port, and what is asked for there. Credentials in an address are not sent."""
+    scheme, _, rest = url.partition("://")
+    netloc, slash, path = rest.partition("/")
+    if "?" in netloc or "#" in netloc:
+        parts = urlsplit(url)
+        netloc, slash, path = parts.netloc, "/", parts._replace(scheme="", netloc="").geturl()
+    return scheme.lower(), netloc.rpartition("@")[2].lower(), f"/{path.partition('#')[0]}" if slash else "/"
+
+
+def _body(response: urllib3.BaseHTTPResponse, limit: int) -> bytes:
+    """The first `limit` bytes. The connection is good for the next request only when nothing was left behind."""
+    length = response.headers.get("content-length", "")
+    if length.isascii() and length.isdigit() and int(length) <= limit and "content-encoding" not in response.headers:
+        return response.read()
+    body = response.read(limit, decode_content=True)
+    if response.read(1):
+        response.close()
+    return body
 
 
 def _proxied(proxy: str, options: Mapping[str, object]) -> urllib3.ProxyManager:

@@ -20,7 +20,7 @@ from restic_monitor.backends import BackendError, Kind
 from restic_monitor.secret import Secret
 
 if TYPE_CHECKING:
-    from awscrt.auth import AwsCredentialsProvider
+    from awscrt.auth import AwsCredentialsProvider, AwsSigningConfig
 
 _IDS = ("AWS_ACCESS_KEY_ID", "AWS_ACCESS_KEY", "MINIO_ROOT_USER", "MINIO_ACCESS_KEY")
 _SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SECRET_KEY", "MINIO_ROOT_PASSWORD", "MINIO_SECRET_KEY")
@@ -76,30 +76,27 @@ def find(environment: Mapping[str, str]) -> Source:
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """Signs requests without a body. Used by several threads."""
+    """Signs requests without a body. Shared by all repositories with the same credentials, and used by several threads."""
 
     source: Source
     _made: list[AwsCredentialsProvider] = field(default_factory=list, init=False, repr=False)
+    _configs: dict[str, tuple[int, AwsSigningConfig]] = field(default_factory=dict, init=False, repr=False)
+    """By region, with the second it was made in: a signature has the date of its second."""
 
     def headers(self, host: str, path: str, query: str, region: str, deadline: float) -> dict[str, str]:
         """The headers that make a GET authentic for 15 minutes. Raises BackendError."""
         from awscrt import auth, http  # noqa: PLC0415 - 70 ms, for S3 only
 
         request = http.HttpRequest("GET", f"{path}?{query}" if query else path, http.HttpHeaders([("Host", host)]))
-        config = auth.AwsSigningConfig(
-            algorithm=auth.AwsSigningAlgorithm.V4,
-            signature_type=auth.AwsSignatureType.HTTP_REQUEST_HEADERS,
-            credentials_provider=self._provider(),
-            region=region,
-            service="s3",
-            date=datetime.now(UTC),
-            use_double_uri_encode=False,
-            should_normalize_uri_path=False,
-            signed_body_value=_EMPTY_SHA256,
-            signed_body_header_type=auth.AwsSignedBodyHeaderType.X_AMZ_CONTENT_SHA_256,
-        )
-        self._wait(auth.aws_sign_request(request, config), deadline)
+        self._wait(auth.aws_sign_request(request, self._config(region)), deadline)
         return {name: value for name, value in request.headers if name != "Host"}
+
+    def _config(self, region: str) -> AwsSigningConfig:
+        second = int(time.time())
+        made = self._configs.get(region)
+        if not made or made[0] != second:
+            made = self._configs[region] = second, _signing(self._provider(), region, datetime.fromtimestamp(second, UTC))
+        return made[1]
 
     def _provider(self) -> AwsCredentialsProvider:
         if not self._made:
@@ -118,6 +115,23 @@ class Signer:
         if isinstance(self.source, Shared):
             return f"the profile {self.source.profile} in {self.source.credentials_file} gives none"
         return "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or -o s3.unsafe-anonymous-auth=true"
+
+
+def _signing(provider: AwsCredentialsProvider, region: str, date: datetime) -> AwsSigningConfig:
+    from awscrt import auth  # noqa: PLC0415
+
+    return auth.AwsSigningConfig(
+        algorithm=auth.AwsSigningAlgorithm.V4,
+        signature_type=auth.AwsSignatureType.HTTP_REQUEST_HEADERS,
+        credentials_provider=provider,
+        region=region,
+        service="s3",
+        date=date,
+        use_double_uri_encode=False,
+        should_normalize_uri_path=False,
+        signed_body_value=_EMPTY_SHA256,
+        signed_body_header_type=auth.AwsSignedBodyHeaderType.X_AMZ_CONTENT_SHA_256,
+    )
 
 
 def _provider(source: Source) -> AwsCredentialsProvider:

@@ -84,6 +84,11 @@ class Attributes:
         return self.mode is not None and stat.S_ISDIR(self.mode)
 
     @property
+    def is_something_else(self) -> bool:
+        """Certainly no folder. Some servers do not tell what a thing is."""
+        return bool(self.mode and stat.S_IFMT(self.mode)) and not self.is_folder
+
+    @property
     def is_file(self) -> bool:
         """A link is none, as for restic. A server that does not tell is believed to have files."""
         return not self.mode or not stat.S_IFMT(self.mode) or stat.S_ISREG(self.mode)
@@ -159,15 +164,16 @@ class Session:
 
     # what is asked
 
-    def attributes(self, paths: Sequence[bytes], deadline: float) -> list[Attributes | Failed]:
-        """What is behind links, of each in its place."""
-        answers = self._ask_all([(_Packet.STAT, _string(path)) for path in paths], deadline)
-        return [_or_failed(answer, _Packet.ATTRS, _Body.attributes) for answer in answers]
-
-    def open_folders(self, paths: Sequence[bytes], deadline: float) -> list[bytes | Failed]:
-        """A handle for each in its place."""
-        answers = self._ask_all([(_Packet.OPENDIR, _string(path)) for path in paths], deadline)
-        return [_or_failed(answer, _Packet.HANDLE, _Body.string) for answer in answers]
+    def look(
+        self, paths: Sequence[bytes], folders: Sequence[bytes], deadline: float
+    ) -> tuple[list[Attributes | Failed], list[bytes | Failed]]:
+        """What is behind the paths, through links, and a handle for each folder; each in its place."""
+        questions = [(_Packet.STAT, _string(path)) for path in paths] + [(_Packet.OPENDIR, _string(path)) for path in folders]
+        answers = self._ask_all(questions, deadline)
+        return (
+            [_or_failed(answer, _Packet.ATTRS, _Body.attributes) for answer in answers[: len(paths)]],
+            [_or_failed(answer, _Packet.HANDLE, _Body.string) for answer in answers[len(paths) :]],
+        )
 
     def files(self, handles: Mapping[bytes, bytes], deadline: float) -> Iterator[tuple[bytes, Attributes]]:
         """The files in open folders, by handle, and below them: path and attributes. Closes the handles.
@@ -188,7 +194,7 @@ class Session:
             handles = {}
             while below and not handles:
                 batch = [below.popleft() for _ in range(min(len(below), _FOLDERS_AT_ONCE))]
-                handles = dict(_still_there(zip(batch, self.open_folders(batch, deadline), strict=True)))
+                handles = dict(_still_there(zip(batch, self.look([], batch, deadline)[1], strict=True)))
 
     def content(self, path: bytes, limit: int, deadline: float) -> bytes:
         """The first `limit` bytes of a file. A small one takes two round trips."""
@@ -213,12 +219,13 @@ class Session:
 
     def _names(self, handles: Mapping[bytes, bytes], deadline: float) -> Iterator[tuple[bytes, Attributes]]:
         """What is in folders; a server tells about 100 names at once, and then that there are no more."""
-        at_once, left = 2, dict(handles)
+        at_once, left = 2, set(handles)
         while left:
             inbox: deque[_Answer] = deque()
             folders = [handle for handle in left for _ in range(at_once)]
             asked = {self._ask(_Packet.READDIR, _string(handle), inbox): handle for handle in folders}
-            for _ in range(len(asked)):
+            ended = set()
+            for _ in folders:
                 answer = self._next(inbox, deadline)
                 handle = asked[answer.number]
                 try:
@@ -226,10 +233,12 @@ class Session:
                 except Failed as failed:
                     if failed.status != Status.EOF:
                         raise
-                    if left.pop(handle, None) is not None:
-                        self._let_go(handle)
+                    ended.add(handle)
                 else:
                     yield from _named(handles[handle], names)
+            for handle in ended:
+                self._let_go(handle)
+            left -= ended
             at_once = min(at_once * 2, _AT_ONCE)
 
     # how it is asked
