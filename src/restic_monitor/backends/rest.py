@@ -149,8 +149,10 @@ class Rest:
         if status in (404, 410):
             return BackendError(Kind.MISSING, f"{self._where} has no {self._path}{name}")
         if status in (401, 403, 407):
-            who = f"user {self.user}" if self.user else "nobody (no user is given)"
-            return BackendError(Kind.DENIED, f"{self._where} does not let {who} read {self._path} ({status})")
+            if not self.user:
+                message = f"{self._where} wants a user and a password: RESTIC_REST_USERNAME and RESTIC_REST_PASSWORD"
+                return BackendError(Kind.DENIED, message)
+            return BackendError(Kind.DENIED, f"{self._where} does not let user {self.user} read {self._path} ({status})")
         return BackendError(Kind.REFUSED, f"{self._where} answered {status} for {self._path}{name}; is it a rest-server?")
 
     @property

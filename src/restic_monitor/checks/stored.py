@@ -65,7 +65,7 @@ class StoredRecently:
         if newest.exact:
             return f"newest file stored {self._shown(younger)} ago"
         if older is None:
-            return f"newest file stored before the first look, {self._shown(younger)} ago or longer"
+            return f"newest file stored before the first look {self._shown(younger)} ago; the server tells no times"
         if younger > self.limit:
             return f"newest file stored at least {self._shown(younger)} ago"
         return f"newest file stored {self._shown(younger)} to {self._shown(older)} ago"
