@@ -13,6 +13,7 @@ import ssl
 import threading
 import time
 import urllib.request
+import zlib
 from collections.abc import Iterator, Mapping
 from urllib.parse import unquote, urlsplit
 
@@ -74,7 +75,6 @@ class _Alarm:
 
 _alarm = _Alarm()
 _AGENT = f"restic-monitor/{__version__}"
-_NO_RETRIES = urllib3.Retry(False, redirect=False)
 
 
 class _Request(threading.local):
@@ -83,7 +83,6 @@ class _Request(threading.local):
     deadline = 0.0
     watched: int | None = None
     sent = False
-    closes = False
 
     def watch(self, connected: socket.socket) -> None:
         self.unwatch()
@@ -105,13 +104,6 @@ class _HttpConnection(urllib3.connection.HTTPConnection):
         _request.watch(connected)  # a proxy may drip its answer to CONNECT, too
         return connected
 
-    def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]
-        """The request has been written: from here on an answer is awaited."""
-        _request.sent = True
-        if self.sock is not None:
-            _request.watch(self.sock)
-        return super().getresponse()
-
 
 class _HttpsConnection(_HttpConnection, urllib3.connection.HTTPSConnection):
     pass
@@ -120,12 +112,54 @@ class _HttpsConnection(_HttpConnection, urllib3.connection.HTTPSConnection):
 class _HttpPool(urllib3.HTTPConnectionPool):
     ConnectionCls = _HttpConnection
 
-    def _put_conn(self, conn: urllib3.connection.HTTPConnection | None) -> None:  # type: ignore[override]
-        """The answer has been read: from here on the connection is anybody's."""
-        _request.unwatch()
-        if conn and _request.closes:
-            conn.close()
-        super()._put_conn(conn)
+    def exchange(
+        self,
+        method: str,
+        target: str,
+        headers: Mapping[str, str],
+        tunnel: bool,
+        connect_seconds: float,
+        deadline: float,
+        limit: int,
+    ) -> Answer:
+        """What `urlopen` does, less what nobody needs here: it costs as much again as the request. No retries, redirects,
+        timers of its own, and no second object for an answer and its headers."""
+        connection = self._get_conn()
+        assert isinstance(connection, _HttpConnection)
+        try:
+            self._connect(connection, tunnel, connect_seconds)
+            connection.timeout = max(0.1, deadline - time.monotonic())
+            _request.watch(connection.sock)
+            with contextlib.suppress(BrokenPipeError):  # a server may answer, and close, before it was sent everything
+                connection.request(method, target, headers=headers)
+            _request.sent = True
+            with http.client.HTTPConnection.getresponse(connection) as response:
+                body, rest = _body(response, limit)
+                answer = Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, body)
+        except BaseException:
+            connection.close()
+            self._put_conn(connection)
+            raise
+        _request.unwatch()  # from here on the connection is anybody's
+        if rest or headers.get("Connection") == "close":
+            connection.close()
+        self._put_conn(connection)
+        return answer
+
+    def _connect(self, connection: _HttpConnection, tunnel: bool, seconds: float) -> None:
+        """A connection that is open stays as it is."""
+        if not connection.is_closed:
+            return
+        connection.timeout = seconds
+        try:
+            if tunnel:
+                self._prepare_proxy(connection)
+            else:
+                connection.connect()
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            if self.proxy and not connection.has_connected_to_proxy:
+                raise urllib3.exceptions.ProxyError("not reached", error) from None
+            raise
 
 
 class _HttpsPool(_HttpPool, urllib3.HTTPSConnectionPool):
@@ -139,7 +173,7 @@ class Wire:
         self._environment = environment
         self._connections = connections
         self._managers: dict[tuple[str, Tls, str | None], urllib3.PoolManager] = {}
-        self._pools: dict[tuple[str, str, Tls], tuple[urllib3.HTTPConnectionPool, bool]] = {}
+        self._pools: dict[tuple[str, str, Tls], _HttpPool] = {}
         self._lock = threading.Lock()
 
     def exchange(
@@ -154,10 +188,9 @@ class Wire:
     ) -> Answer:
         """Send a request without a body and read the answer until `deadline` (`time.monotonic`). Raises HttpError."""
         _request.deadline, _request.sent = deadline, False
-        _request.closes = headers.get("Connection") == "close"
         try:
             return self._exchange(method, url, headers, tls, connect_seconds, deadline, limit)
-        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+        except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError, zlib.error) as error:
             expired = time.monotonic() >= deadline
             problem = _unanswered(error, host_of(url), expired) if _request.sent else _unsent(error, host_of(url))
         finally:
@@ -174,41 +207,32 @@ class Wire:
         deadline: float,
         limit: int,
     ) -> Answer:
-        remaining = max(0.1, deadline - time.monotonic())
         scheme, netloc, target = _parts(url)
-        pool, proxied = self._pool(scheme, netloc, tls)
-        response = pool.urlopen(
-            method,
-            f"{scheme}://{netloc}{target}" if proxied else target,
-            headers={"User-Agent": _AGENT, **headers},
-            retries=_NO_RETRIES,
-            redirect=False,
-            assert_same_host=False,
-            preload_content=False,
-            timeout=urllib3.Timeout(connect=min(connect_seconds, remaining), read=remaining),
-        )
-        try:
-            body = _body(response, limit)
-        finally:
-            response.release_conn()
+        pool = self._pool(scheme, netloc, tls)
+        connect_seconds = min(connect_seconds, max(0.1, deadline - time.monotonic()))
+        if pool.proxy and scheme == "http":
+            target = f"{scheme}://{netloc}{target}"
+            headers = {**pool.proxy_headers, **headers}
+        tunnel = pool.proxy is not None and scheme == "https"
+        answer = pool.exchange(method, target, {"User-Agent": _AGENT, **headers}, tunnel, connect_seconds, deadline, limit)
         if time.monotonic() >= deadline:  # cut by the alarm, which looks like the end of an answer without a length
             raise TimeoutError
-        return Answer(response.status, response.headers, body)
+        return answer
 
-    def _pool(self, scheme: str, netloc: str, tls: Tls) -> tuple[urllib3.HTTPConnectionPool, bool]:
-        """The connections to a host, and whether they want to be told the whole address, as a proxy for http does."""
+    def _pool(self, scheme: str, netloc: str, tls: Tls) -> _HttpPool:
+        """The connections to a host."""
         key = (scheme, netloc, tls)
         if found := self._pools.get(key):
             return found
         parts = urllib3.util.parse_url(f"{scheme}://{netloc}/")
         if not parts.host:
             raise urllib3.exceptions.LocationValueError
-        proxy = self._proxy(scheme, netloc)
         with self._lock:
-            manager = self._manager(scheme, tls, proxy)
+            manager = self._manager(scheme, tls, self._proxy(scheme, netloc))
             pool = manager.connection_from_host(parts.host, parts.port, scheme)
-            self._pools[key] = pool, bool(proxy) and scheme == "http"
-        return self._pools[key]
+            assert isinstance(pool, _HttpPool)
+            self._pools[key] = pool
+        return pool
 
     def _manager(self, scheme: str, tls: Tls, proxy: str | None) -> urllib3.PoolManager:
         """One for each TLS setting and proxy: hosts share its certificates."""
@@ -270,15 +294,18 @@ def _parts(url: str) -> tuple[str, str, str]:
     return scheme.lower(), netloc.rpartition("@")[2].lower(), f"/{path.partition('#')[0]}" if slash else "/"
 
 
-def _body(response: urllib3.BaseHTTPResponse, limit: int) -> bytes:
-    """The first `limit` bytes. The connection is good for the next request only when nothing was left behind."""
-    length = response.headers.get("content-length", "")
-    if length.isascii() and length.isdigit() and int(length) <= limit and "content-encoding" not in response.headers:
-        return response.read()
-    body = response.read(limit, decode_content=True)
-    if response.read(1):
-        response.close()
-    return body
+def _body(response: http.client.HTTPResponse, limit: int) -> tuple[bytes, bool]:
+    """The first `limit` bytes, and whether there is more: then the connection is of no use for the next request.
+
+    Nobody asked for an answer that is compressed; some proxies do not mind.
+    """
+    body = response.read(limit)
+    if response.length and len(body) < limit:
+        raise http.client.IncompleteRead(body, response.length)
+    rest = response.length != 0 and bool(response.read(1))
+    if response.getheader("Content-Encoding", "").lower() in ("gzip", "deflate"):
+        body = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body, limit)
+    return body, rest
 
 
 def _proxied(proxy: str, options: Mapping[str, object]) -> urllib3.ProxyManager:
