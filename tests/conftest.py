@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ import pytest
 from kuma import Kuma
 from restics import require, versions
 from servers import S3, Rest, rest_server, s3_server
+from sshd import Sftp
+from sshd import sshd as sshd_server
 
 KEPT = frozenset({"PATH", "TMPDIR", "LANG", "RESTIC_MONITOR_TEST_RESTIC", "RESTIC_MONITOR_REQUIRE", "CI"})
 KEPT_PREFIXES = ("PYTEST_", "PYTHON", "COVERAGE_", "LC_", "PIP_", "UV_")
@@ -117,6 +120,32 @@ def rest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rest]:
     """One server for the session, with a user and a password: take a folder of your own."""
     with rest_server(tmp_path_factory.mktemp("rest"), user="monitor", password="p@ss/w:rd") as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sftp]:
+    """One server for the session: take a folder of your own."""
+    with sshd_server(tmp_path_factory.mktemp("sftp"), tmp_path_factory.mktemp("ssh-keys")) as server:
+        yield server
+
+
+@dataclass(frozen=True)
+class Unprivileged:
+    """A folder that everybody may enter, and what to put before a command so that it cannot read everything."""
+
+    folder: Path
+    prefix: str
+
+
+@pytest.fixture
+def unprivileged() -> Iterator[Unprivileged]:
+    """root reads whatever its mode says; then the command becomes another user's."""
+    prefix = ""
+    if os.getuid() == 0:
+        prefix = f"{require('setpriv')} --reuid=65534 --regid=65534 --clear-groups "
+    with tempfile.TemporaryDirectory(prefix="restic-monitor-test-") as folder:
+        Path(folder).chmod(0o755)
+        yield Unprivileged(Path(folder), prefix)
 
 
 @dataclass(frozen=True)

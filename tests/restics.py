@@ -30,6 +30,8 @@ VERSIONS = ("0.14", "0.18", "0.19")
 """Debian 12, 13 and 14. Every test of restic itself runs with each of them."""
 
 PASSWORD = "correct horse battery staple"
+_SERVERS = "/usr/sbin:/usr/local/sbin:/usr/lib/openssh:/usr/libexec/openssh:/usr/lib/ssh:/usr/libexec"
+"""Where systems keep sshd and sftp-server, which an ordinary user's PATH does not have."""
 
 
 @cache
@@ -49,9 +51,10 @@ def require(name: str) -> Path:
     """The program, or the test is skipped; it fails when RESTIC_MONITOR_REQUIRE (names with commas) names it."""
     if name in programs():
         return programs()[name]
-    if found := shutil.which(name):  # of the system: openssl, zsh, ...
+    if found := shutil.which(name) or shutil.which(name, path=_SERVERS):  # of the system: openssl, zsh, ...
         return Path(found)
     ours = {"rclone": "run script/setup"} | dict.fromkeys(("restic", "rest-server"), "run script/get-restic --all")
+    ours |= {"ssh": "install openssh-client", "sshd": "install openssh-server", "sftp-server": "install openssh-sftp-server"}
     reason = f"{name} is not here: {ours.get(name.partition('-0')[0], f'install {name}')}"
     required = os.environ.get("RESTIC_MONITOR_REQUIRE", "").split(",")
     if name in required:

@@ -16,7 +16,7 @@ import pytest
 
 from looks import is_alive, is_gone, reporting_restic, reports_of, script
 from restic_monitor import process
-from restic_monitor.process import Ended
+from restic_monitor.process import Conversation, ConversationError, Ended
 
 ENVIRONMENT = {"PATH": os.environ["PATH"]}
 
@@ -314,3 +314,199 @@ def test_no_thread_is_left() -> None:
     before = set(threading.enumerate())
     run("sleep 60", seconds=0.05)
     assert set(threading.enumerate()) <= before
+
+
+# A conversation
+
+
+def talk(code: str) -> Conversation:
+    return Conversation(["sh", "-c", code], ENVIRONMENT)
+
+
+def soon(seconds: float = 10) -> float:
+    return time.monotonic() + seconds
+
+
+def end_of(conversation: Conversation, count: int = 1, seconds: float = 10) -> Ended:
+    """How it ended instead of saying `count` more bytes."""
+    with pytest.raises(ConversationError) as error:
+        conversation.read(count, soon(seconds))
+    return error.value.ended
+
+
+def test_a_child_that_is_asked_and_answers() -> None:
+    child = talk("while read word; do printf '<%s>' \"$word\"; done")
+    child.write(b"one\n", soon())
+    assert child.read(5, soon()) == b"<one>"
+    child.write(b"two\nthree\n", soon())
+    assert (child.read(2, soon()), child.read(5, soon()), child.read(5, soon())) == (b"<t", b"wo><t", b"hree>")
+    child.close()
+
+
+def test_an_answer_in_pieces_is_waited_for() -> None:
+    child = talk("for i in 1 2 3 4; do printf $i; sleep 0.1; done; sleep 60")
+    assert child.read(4, soon()) == b"1234"
+    child.close()
+
+
+def test_what_came_ahead_can_be_looked_at() -> None:
+    child = talk("printf 'Welcome!'; sleep 60")
+    assert child.read(3, soon()) == b"Wel"
+    assert child.ahead == b"come!"
+    child.close()
+
+
+def test_more_than_a_pipe_holds_both_ways() -> None:
+    child = talk("head -c 500000 >/dev/null; head -c 500000 /dev/zero")
+    child.write(bytes(500_000), soon())
+    assert child.read(500_000, soon()) == bytes(500_000)
+    child.close()
+
+
+def test_a_child_that_ends_early_says_why() -> None:
+    child = talk("printf ab; echo 'no such host' >&2; exit 3")
+    assert end_of(child, 3) == Ended("exit", 3, b"ab", ("no such host",))
+    with pytest.raises(ConversationError):
+        child.write(b"still there?", soon())
+
+
+def test_a_child_that_ends_while_it_is_written_to_says_why() -> None:
+    child = talk("exec <&-; echo 'not today' >&2; exit 4")
+    with pytest.raises(ConversationError) as error:
+        child.write(bytes(1_000_000), soon())
+    assert error.value.ended == Ended("exit", 4, b"", ("not today",))
+
+
+def test_a_child_that_only_closes_its_output_has_no_status(tmp_path: Path) -> None:
+    child = talk(f"echo $$ >{tmp_path}/child.pid; exec >&-; sleep 60")
+    assert end_of(child) == Ended("exit", None, b"", ())
+    assert is_gone(pids(tmp_path)["child"])
+
+
+@pytest.mark.parametrize("code", ["exec sleep 60", "while :; do printf x; sleep 0.1; done", "yes >&2; exit"])
+def test_a_conversation_ends_at_its_deadline(code: str) -> None:
+    """Also one that drips, and one that floods us with what was not asked for."""
+    began = time.monotonic()
+    ended = end_of(talk(code), 1_000, 0.4)
+    assert (ended.why, ended.status) == ("deadline", None)
+    assert 0.4 <= time.monotonic() - began < 1.4
+
+
+def test_a_child_that_does_not_read_ends_at_the_deadline_too() -> None:
+    with pytest.raises(ConversationError) as error:
+        talk("exec sleep 60").write(bytes(1_000_000), soon(0.4))
+    assert error.value.ended.why == "deadline"
+
+
+def test_a_child_that_talks_instead_of_reading_does_not_fill_the_memory() -> None:
+    with pytest.raises(ConversationError) as error:
+        talk("exec yes").write(bytes(1_000_000), soon())
+    assert error.value.ended.why == "too long"
+    assert len(error.value.ended.stdout) < 2_000_000
+
+
+def test_after_its_end_a_conversation_has_nothing_more_to_say() -> None:
+    child = talk("exit 5")
+    assert end_of(child) == end_of(child) == Ended("exit", 5, b"", ())
+    child.close()
+    child.close()
+
+
+def test_closing_lets_a_child_say_goodbye(tmp_path: Path) -> None:
+    child = talk(f"cat >/dev/null; touch {tmp_path}/polite; exit 0")
+    child.close()
+    assert (tmp_path / "polite").exists()
+
+
+def test_closing_ends_a_child_that_does_not_want_to_with_all_it_started(tmp_path: Path) -> None:
+    child = Conversation([sys.executable, "-c", STUBBORN, str(tmp_path)], ENVIRONMENT)
+    wait_for(tmp_path / "grandchild.pid")
+    began = time.monotonic()
+    child.close()
+    assert time.monotonic() - began < 2
+    assert sorted(pids(tmp_path)) == ["child", "grandchild", "own-group", "same-group"]
+    assert [name for name, pid in pids(tmp_path).items() if not is_gone(pid)] == []
+
+
+def test_a_conversation_leaves_nothing_open() -> None:
+    before = os.listdir("/proc/self/fd")
+    talk("cat").close()
+    end_of(talk("exit 1"))
+    with pytest.raises(FileNotFoundError):
+        Conversation(["/nothing/of/this/name"], ENVIRONMENT)
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_a_child_that_is_talked_to_has_a_session_of_its_own() -> None:
+    code = "import os; print(os.getsid(0) == os.getpgid(0) == os.getpid(), flush=True)"
+    child = Conversation([sys.executable, "-c", code], ENVIRONMENT)
+    assert child.read(5, soon()) == b"True\n"
+    child.close()
+
+
+def test_end_all_ends_conversations_that_nobody_waits_for_and_those_that_somebody_does(tmp_path: Path) -> None:
+    code = """
+        import os, sys, threading, time
+        from restic_monitor import process
+        def start(name):
+            sh = f"echo $$ >{sys.argv[1]}/{name}.pid; printf ready; exec sleep 60"
+            child = process.Conversation(["sh", "-c", sh], dict(os.environ))
+            child.read(5, time.monotonic() + 20)
+            return child
+        def wait(child):
+            try:
+                child.read(1, time.monotonic() + 60)
+            except process.ConversationError as error:
+                print(error.ended.why, flush=True)
+        idle, busy = start("idle"), start("busy")
+        waiting = threading.Thread(target=wait, args=(busy,))
+        waiting.start()
+        began = time.monotonic()
+        process.end_all()
+        print(time.monotonic() - began < 2, flush=True)
+        waiting.join()
+        wait(idle)
+        try:
+            start("late")
+        except OSError as error:
+            print(error, flush=True)
+        os._exit(0)
+    """
+    with python(code, str(tmp_path)) as program:
+        stdout, stderr = program.communicate(timeout=20)
+    assert sorted(stdout.splitlines()) == ["True", "exit", "interrupted", "the program is ending"], stderr
+    assert sorted(pids(tmp_path)) == ["busy", "idle"]
+    assert not any(map(is_alive, pids(tmp_path).values()))
+
+
+# Words of a command
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("foo", ["foo"]),
+        ("'foo'", ["foo"]),
+        ("foo bar baz", ["foo", "bar", "baz"]),
+        ("foo 'bar' baz", ["foo", "bar", "baz"]),
+        ("'bar box' baz", ["bar box", "baz"]),
+        ("\"bar 'box'\" baz", ["bar 'box'", "baz"]),
+        ("'bar \"box\"' baz", ['bar "box"', "baz"]),
+        ('\\"bar box baz', ['"bar', "box", "baz"]),
+        ('"bar/foo/x" "box baz"', ["bar/foo/x", "box baz"]),
+        ('a"b c"d', ["a", "b c", "d"]),
+        ("  a\t b\n", ["a", "b"]),
+        ("a\\b", ["a", "b"]),
+        ("'' a", ["a"]),
+        ("", []),
+    ],
+)
+def test_a_command_is_split_as_restic_splits_it(command: str, words: list[str]) -> None:
+    """The first nine are TestShellSplitter in restic's internal/backend/shell_split_test.go."""
+    assert process.split(command) == words
+
+
+@pytest.mark.parametrize(("command", "kind"), [("foo'", "single"), ('foo"', "double"), ("foo 'bar", "single")])
+def test_a_quote_that_is_not_closed(command: str, kind: str) -> None:
+    with pytest.raises(ValueError, match=f"a {kind} quote is not closed"):
+        process.split(command)

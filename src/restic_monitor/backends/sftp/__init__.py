@@ -61,7 +61,7 @@ class Sftp:
             if top.is_something_else:
                 raise BackendError(Kind.REFUSED, f"{self._shown('')} is not a folder")
             if isinstance(config, Attributes) and config.is_file:
-                yield self._entry(self._path("config"), config)
+                yield _entry("config", config)
             opened = {}
             for folder, handle in zip(FOLDERS, handles, strict=True):
                 status = handle.status if isinstance(handle, Failed) else None
@@ -78,16 +78,12 @@ class Sftp:
             if isinstance(handle, Failed):
                 raise self._failed(handle, folder)
             handles[handle] = self._path(folder)
+        start = len(self._path(""))
         for path, attributes in session.files(handles, deadline):
-            yield self._entry(path, attributes)
+            yield _entry(path[start:].decode("utf-8", "replace"), attributes)
 
     def _path(self, name: str) -> bytes:
         return posixpath.join(self.path or ".", name).encode("utf-8", "surrogateescape")
-
-    def _entry(self, path: bytes, attributes: Attributes) -> Entry:
-        name = path[len(self._path("")) :].decode("utf-8", "replace")
-        modified = None if attributes.modified is None else datetime.fromtimestamp(attributes.modified, UTC)
-        return Entry(name, attributes.size, modified)
 
     # the connection
 
@@ -141,3 +137,8 @@ class Sftp:
 
 def _broken(program: Program, error: ConversationError | Garbled) -> BackendError:
     return program.ended(error.ended) if isinstance(error, ConversationError) else program.garbled(error.message, error.came)
+
+
+def _entry(name: str, attributes: Attributes) -> Entry:
+    modified = None if attributes.modified is None else datetime.fromtimestamp(attributes.modified, UTC)
+    return Entry(name, attributes.size, modified)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import enum
 import stat
+import struct
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ _AT_ONCE = 16
 _FOLDERS_AT_ONCE = 8
 _FOR_READING = 1
 _VERSION = 3
+_USUAL = struct.Struct(">QIIIII")
 
 
 class _Packet(enum.IntEnum):
@@ -116,6 +118,9 @@ class _Body:
 
     def attributes(self) -> Attributes:
         flags = self.number()
+        if flags == 0xF:  # what every server sends; in one step, for the 20,000 files of a long history
+            size, _user, _group, mode, _accessed, modified = _USUAL.unpack(self.take(_USUAL.size))
+            return Attributes(size, mode, modified)
         size = self.number(8) if flags & 0x1 else None
         if flags & 0x2:  # owner and group
             self.take(8)
