@@ -323,7 +323,7 @@ def test_finish_starts_nothing_more_and_waits_only_a_little_for_pushes_under_way
     repositories = [
         repository("trigger", both_begun),
         *(repository(name, receivers=[Telling(send)]) for name in begun),
-        *(repository(f"hangs {number}", lambda _: time.sleep(30)) for number in range(2)),
+        *(repository(f"hangs {number}", lambda _: time.sleep(30)) for number in range(3)),
         repository("never", lambda _: looks.append("never")),
     ]
     monitor = Monitor(repositories, jobs=3, connections=3)

@@ -33,75 +33,89 @@ from restic_monitor.quantity import format_duration
 
 _LOOK_GRACE_SECONDS = 2.0
 """A look ends by itself at its deadline; one that has not is given up this much later."""
+_CHECK_SECONDS = 0.1
+"""How late a look or a push that hangs may be given up."""
 _PUSH_LIMIT_SECONDS = 240.0
 """Far beyond what `http` allows an answer and its retry: reached only when something hangs that knows no deadline."""
 
 
 @dataclass(slots=True)
 class _Task:
-    """Something that a worker does until `limit` (`time.monotonic`)."""
+    """Something that a worker does within `seconds`; `limit` is on `time.monotonic`'s scale, set when it begins."""
 
     work: Callable[[], object]
     seconds: float
     repository: Repository | None = None
     push: tuple[int, int] | None = None
     begun: float = 0.0
+    limit: float = 0.0
 
-    @property
-    def limit(self) -> float:
-        return self.begun + self.seconds
+    def begin(self) -> None:
+        self.begun = time.monotonic()
+        self.limit = self.begun + self.seconds
 
 
-_NOTHING = (-1, None)
-"""An end of no task."""
+_Ended = queue.SimpleQueue[tuple[_Task | None, object]]
+"""Tasks with their outcomes; None for an end of nothing, which wakes who waits."""
 
 
 class _Lane:
-    """At most `size` tasks at once. Workers are kept for the next task: a thread costs as much as a request."""
+    """At most `size` tasks at once. A worker that is done takes the next task by itself: to hand it over would cost as much
+    as a request. Only the monitor's thread adds tasks. Who takes a task out of `running` has the word about it."""
 
-    def __init__(self, size: int, ended: queue.SimpleQueue[tuple[int, object]]) -> None:
+    def __init__(self, size: int, ended: _Ended) -> None:
         self.waiting: deque[_Task] = deque()
         self.running: dict[int, _Task] = {}
+        self.begun: deque[_Task] = deque()
+        """To be announced."""
         self._size, self._ended = size, ended
-        self._idle: list[queue.SimpleQueue[tuple[int, _Task]]] = []
-        self._workers: dict[int, queue.SimpleQueue[tuple[int, _Task]]] = {}
+        self._idle: deque[queue.SimpleQueue[_Task]] = deque()
+        self._workers = 0
 
-    @property
-    def free(self) -> bool:
-        return bool(self.waiting) and len(self.running) < self._size
+    def fill(self) -> None:
+        """Begin what waits, as far as there is a place for it."""
+        while self.waiting and (self._idle or self._workers < self._size):
+            try:
+                task = self.waiting.popleft()
+            except IndexError:  # a worker was faster
+                return
+            self._begin(task)
+            if self._idle:
+                self._idle.popleft().put(task)
+            else:
+                self._workers += 1
+                threading.Thread(target=self._work, args=(task,), daemon=True).start()
 
-    def begin(self, number: int) -> _Task:
-        """The next task that waits."""
-        task = self.running[number] = self.waiting.popleft()
-        task.begun = time.monotonic()
-        worker = self._idle.pop() if self._idle else self._worker()
-        self._workers[number] = worker
-        worker.put((number, task))
-        return task
+    def give_up(self, now: float) -> Iterator[_Task]:
+        """Those whose time has passed. Each takes its worker with it."""
+        for task in [task for task in list(self.running.values()) if task.limit <= now]:
+            if self.running.pop(id(task), None):
+                self._workers -= 1
+                yield task
 
-    def end(self, number: int) -> None:
-        """A task is over, and its worker is free again."""
-        self._idle.append(self._workers.pop(number))
-        del self.running[number]
+    def _begin(self, task: _Task) -> None:
+        task.begin()
+        self.running[id(task)] = task
+        self.begun.append(task)
 
-    def give_up(self, number: int) -> None:
-        """A task hangs, and its worker with it."""
-        del self._workers[number], self.running[number]
-
-    def _worker(self) -> queue.SimpleQueue[tuple[int, _Task]]:
-        inbox: queue.SimpleQueue[tuple[int, _Task]] = queue.SimpleQueue()
-
-        def work() -> None:
-            while True:
-                number, task = inbox.get()
-                try:
-                    outcome = task.work()
-                except Exception as error:  # noqa: BLE001 - a bug in one part must not silence the others
-                    outcome = error
-                self._ended.put((number, outcome))
-
-        threading.Thread(target=work, daemon=True).start()
-        return inbox
+    def _work(self, task: _Task) -> None:
+        inbox: queue.SimpleQueue[_Task] = queue.SimpleQueue()
+        while True:
+            try:
+                outcome = task.work()
+            except Exception as error:  # noqa: BLE001 - a bug in one part must not silence the others
+                outcome = error
+            if not self.running.pop(id(task), None):
+                return  # given up
+            done = task
+            try:
+                task = self.waiting.popleft()
+                self._begin(task)
+                self._ended.put((done, outcome))
+            except IndexError:
+                self._idle.append(inbox)
+                self._ended.put((done, outcome))
+                task = inbox.get()
 
 
 class Monitor:
@@ -111,34 +125,40 @@ class Monitor:
     def __init__(self, repositories: Sequence[Repository], *, jobs: int, connections: int) -> None:
         self.bugs: list[str] = []
         self._stopped = False
-        self._ended: queue.SimpleQueue[tuple[int, object]] = queue.SimpleQueue()
+        self._ended: _Ended = queue.SimpleQueue()
         self._heavy, self._light, self._pushes = (_Lane(size, self._ended) for size in (jobs, connections, connections))
         self._lanes = (self._heavy, self._light, self._pushes)
+        self._checked = time.monotonic()
         self._numbers = iter(range(1 << 62))
         self._results: dict[int, Result] = {}
         self._deliveries: dict[int, dict[int, Delivery]] = {}
+        self._open = 0
+        """Tasks that were queued and have not ended."""
         for repository in repositories:
             self._queue_look(repository)
 
     def run(self) -> Iterator[Event]:
         """Every watch's Result as soon as it is judged (`deliveries` None), and again when its receivers were told."""
-        while any(lane.waiting or lane.running for lane in self._lanes) and not self._stopped:
-            yield from self._start()
+        while self._open and not self._stopped:
+            yield from self._fill()
             yield from self._next_end()
 
     def stop(self) -> None:
-        """`run` ends at its next step, having lost nothing. May be called by a signal handler: SimpleQueue.put may."""
+        """`run` ends at its next step, having lost nothing that has ended. May be called by a signal handler: SimpleQueue.put
+        may."""
         self._stopped = True
-        self._ended.put(_NOTHING)
+        for lane in self._lanes:
+            lane.waiting.clear()
+        self._ended.put((None, None))
 
     def finish(self, seconds: float) -> Iterator[Result]:
         """After `stop`: start nothing more, and wait a little for the pushes that are under way."""
+        self.stop()
         limit = time.monotonic() + seconds
         for lane in self._lanes:
-            lane.waiting.clear()
-            for task in lane.running.values():
-                task.seconds = min(task.limit, limit) - task.begun
-        while self._pushes.running:
+            for task in list(lane.running.values()):
+                task.limit = min(task.limit, limit)
+        while self._pushes.running or not self._ended.empty():
             for event in self._next_end(looks=False):
                 if isinstance(event, Result):
                     yield event
@@ -148,36 +168,37 @@ class Monitor:
     def _queue_look(self, repository: Repository) -> None:
         seconds = repository.timeout.total_seconds()
         lane = self._heavy if repository.probe.heavy else self._light
-        lane.waiting.append(_Task(_look(repository, seconds), seconds + _LOOK_GRACE_SECONDS, repository))
+        self._queue(lane, _Task(_look(repository, seconds), seconds + _LOOK_GRACE_SECONDS, repository))
 
-    def _start(self) -> Iterator[Looking]:
+    def _queue(self, lane: _Lane, task: _Task) -> None:
+        self._open += 1
+        lane.waiting.append(task)
+
+    def _fill(self) -> Iterator[Looking]:
         for lane in self._lanes:
-            while lane.free:
-                number = next(self._numbers)
-                if repository := lane.waiting[0].repository:
+            lane.fill()
+            while lane.begun:
+                if repository := lane.begun.popleft().repository:
                     yield Looking(repository.name)
-                lane.begin(number)
 
     # ending
 
     def _next_end(self, *, looks: bool = True) -> Iterator[Event]:
-        limit = min(task.limit for lane in self._lanes for task in lane.running.values())
         try:
-            number, outcome = self._ended.get(timeout=max(0.0, limit - time.monotonic()))
+            task, outcome = self._ended.get(timeout=_CHECK_SECONDS)
         except queue.Empty:
+            task = None
+        if task:
+            self._open -= 1
+            yield from self._end(task, outcome, looks)
+        if time.monotonic() >= self._checked + _CHECK_SECONDS:
             yield from self._give_up(looks)
-            return
-        for lane in self._lanes:
-            if task := lane.running.get(number):  # else it was given up before
-                lane.end(number)
-                yield from self._end(task, outcome, looks)
-                return
 
     def _give_up(self, looks: bool) -> Iterator[Event]:
-        now = time.monotonic()
+        self._checked = time.monotonic()
         for lane in self._lanes:
-            for number, task in [(number, task) for number, task in lane.running.items() if task.limit <= now]:
-                lane.give_up(number)
+            for task in lane.give_up(self._checked):
+                self._open -= 1
                 yield from self._end(task, None, looks)
 
     def _end(self, task: _Task, outcome: object, looks: bool) -> Iterator[Event]:
@@ -220,7 +241,7 @@ class Monitor:
         self._results[number] = result
         self._deliveries[number] = {}
         for index, receiver in enumerate(receivers):
-            self._pushes.waiting.append(_Task(_send(receiver, result), _PUSH_LIMIT_SECONDS, push=(number, index)))
+            self._queue(self._pushes, _Task(_send(receiver, result), _PUSH_LIMIT_SECONDS, push=(number, index)))
         yield result
 
     def _told(self, number: int, index: int, delivery: Delivery) -> Iterator[Result]:
