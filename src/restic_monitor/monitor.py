@@ -49,6 +49,7 @@ class _Task:
     push: tuple[int, int] | None = None
     begun: float = 0.0
     limit: float = 0.0
+    given_up: bool = False
 
     def begin(self) -> None:
         self.begun = time.monotonic()
@@ -61,7 +62,7 @@ _Ended = queue.SimpleQueue[tuple[_Task | None, object]]
 
 class _Lane:
     """At most `size` tasks at once. A worker that is done takes the next task by itself: to hand it over would cost as much
-    as a request. Only the monitor's thread adds tasks. Who takes a task out of `running` has the word about it."""
+    as a request. Only the monitor's thread adds tasks to `waiting`, and takes them out of `running`."""
 
     def __init__(self, size: int, ended: _Ended) -> None:
         self.waiting: deque[_Task] = deque()
@@ -89,9 +90,10 @@ class _Lane:
     def give_up(self, now: float) -> Iterator[_Task]:
         """Those whose time has passed. Each takes its worker with it."""
         for task in [task for task in list(self.running.values()) if task.limit <= now]:
-            if self.running.pop(id(task), None):
-                self._workers -= 1
-                yield task
+            del self.running[id(task)]
+            task.given_up = True
+            self._workers -= 1
+            yield task
 
     def _begin(self, task: _Task) -> None:
         task.begin()
@@ -105,8 +107,8 @@ class _Lane:
                 outcome = task.work()
             except Exception as error:  # noqa: BLE001 - a bug in one part must not silence the others
                 outcome = error
-            if not self.running.pop(id(task), None):
-                return  # given up
+            if task.given_up:
+                return
             done = task
             try:
                 task = self.waiting.popleft()
@@ -158,7 +160,7 @@ class Monitor:
         for lane in self._lanes:
             for task in list(lane.running.values()):
                 task.limit = min(task.limit, limit)
-        while self._pushes.running or not self._ended.empty():
+        while self._pushes.running:
             for event in self._next_end(looks=False):
                 if isinstance(event, Result):
                     yield event
@@ -188,7 +190,7 @@ class Monitor:
             task, outcome = self._ended.get(timeout=_CHECK_SECONDS)
         except queue.Empty:
             task = None
-        if task:
+        if task and any(lane.running.pop(id(task), None) for lane in self._lanes):  # else it was given up before
             self._open -= 1
             yield from self._end(task, outcome, looks)
         if time.monotonic() >= self._checked + _CHECK_SECONDS:
