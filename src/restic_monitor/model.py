@@ -272,11 +272,14 @@ class Repository:
     """How it is looked at when `probe` raises NoTimesError: the same watches, with checks fit for the other probe."""
 
 
+_NO_MARKUP = str.maketrans("&<>", "+()")
+
+
 def one_line(text: str) -> str:
     """`text` fit for one line anywhere: no control characters (host names come from the repository, and a terminal obeys
     them), and no `& < >`, which chat services read as markup. Source: Uptime Kuma's notification providers."""
-    calm = "".join(character if character.isprintable() else " " for character in text)
-    return " ".join(calm.translate({ord("&"): "+", ord("<"): "(", ord(">"): ")"}).split())
+    calm = text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
+    return " ".join(calm.translate(_NO_MARKUP).split())
 
 
 def shorten(text: str, limit: int) -> str:
