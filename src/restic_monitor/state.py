@@ -65,7 +65,8 @@ _READ = """
             folder, CASE typeof(name) WHEN 'blob' THEN lower(hex(name)) ELSE name END, after, before))
         FROM files WHERE repository = repositories.id)
     FROM repositories WHERE name = ? AND identity = ?"""
-"""One row, also of 20,000 files: Python gives its lock away for each, and may wait 5 ms for a busy thread to have it back."""
+"""One row, also of 20,000 files: Python gives its lock away for each, and may wait 5 ms for a busy thread to have it back.
+SQLite has its JSON functions since 3.38 (2022), and distributions built them in long before."""
 _REVISION = "SELECT revision FROM repositories WHERE name = ? AND identity = ?"
 _LOOKED = "UPDATE repositories SET revision = ?, looked = ? WHERE name = ? AND identity = ? AND revision = ?"
 _WRITE = """
@@ -80,11 +81,13 @@ _KEPT = timedelta(days=400)
 """What was not looked at for longer is forgotten."""
 _BUSY_SECONDS = 5.0
 _HOLD_SECONDS = 1.0
+_PAUSE_SECONDS = 0.02
 _CLOSE_SECONDS = 2.0
 _HANG_SECONDS = 30.0
 """A disk that hangs keeps the one who uses it for ever; others go on without."""
 _NO_REVISION = -1
-_ELSEWHERE = "set STATE_DIRECTORY to another folder, or use --no-state"
+_NOT = "use --no-state"
+_ELSEWHERE = f"set STATE_DIRECTORY to another folder, or {_NOT}"
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _WORDS = msgspec.json.Decoder(list[str])
@@ -95,7 +98,7 @@ _MICROSECOND = timedelta(microseconds=1)
 # Primary result codes that speak of the place, not of the content: PERM, BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, IOERR, FULL,
 # CANTOPEN, PROTOCOL, NOLFS, AUTH. Source: https://www.sqlite.org/rescode.html
 _OF_THE_PLACE = frozenset({3, 5, 6, 7, 8, 9, 10, 13, 14, 15, 22, 23})
-_CANTOPEN, _READONLY = 14, 8
+_BUSY, _READONLY, _CANTOPEN = 5, 8, 14
 
 
 def place(environment: Mapping[str, str]) -> Path | None:
@@ -176,6 +179,9 @@ class State:
             return None
         try:
             return self._use(work, writing)
+        except ImportError:
+            self._give_up(f"this Python has no sqlite3, so this run is not remembered: install Python's sqlite3, or {_NOT}")
+            return None
         finally:
             self._lock.release()
 
@@ -402,9 +408,9 @@ class _File:
         return True
 
     def _connect(self, writing: bool) -> bool:
-        if self._path is None or (not writing and _is_missing(self._path)):
-            if writing:
-                raise OSError(errno.ENOENT, "no home folder is known")
+        if self._path is None:
+            raise OSError(errno.ENOENT, "no home folder is known")
+        if not writing and _is_missing(self._path):
             return False
         try:
             if writing:
@@ -461,7 +467,8 @@ def _make(path: Path) -> None:
 def _make_folder(folder: Path) -> None:
     if not folder.is_dir():
         _make_folder(folder.parent)
-        folder.mkdir(0o700, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(0o700)
 
 
 def _check(path: Path) -> tuple[int, int]:
@@ -489,7 +496,7 @@ def _hold(folder: Path, *, exclusive: bool) -> int:
                 raise OSError(
                     error.errno, "another run uses it" if isinstance(error, BlockingIOError) else error.strerror
                 ) from error
-            time.sleep(0.02)
+            time.sleep(_PAUSE_SECONDS)
         else:
             return descriptor
 
@@ -511,13 +518,13 @@ def _connection(path: Path) -> sqlite3.Connection:
     connect = functools.partial(sqlite3.connect, uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     connection = connect(f"{address}?mode=rw")
     try:
+        connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA user_version")
     except sqlite3.Error as error:
         connection.close()
         if _code(error) not in (_CANTOPEN, _READONLY) or _size(f"{path}-wal"):
             raise
-        connection = connect(f"{address}?mode=ro&immutable=1")
-    connection.execute("PRAGMA synchronous = NORMAL")
+        return connect(f"{address}?mode=ro&immutable=1")
     return connection
 
 
@@ -529,24 +536,47 @@ def _size(path: str) -> int:
 
 
 def _has_tables(connection: sqlite3.Connection, writing: bool) -> bool:
-    """Whether they are there, after making them for writing. Raises _LaterVersionError."""
+    """Whether they are there, after making them for writing. Raises _LaterVersionError, and _DamagedError for tables that
+    are not ours."""
     version = _version(connection)
     if version == 0 and writing:
-        connection.execute("PRAGMA journal_mode = WAL")
+        _log_ahead(connection)
         with _transaction(connection, "IMMEDIATE"):
             if _version(connection) == 0:  # no other run has made them meanwhile
-                for statement in _TABLES:
-                    connection.execute(statement)
+                _make_tables(connection)
         version = _version(connection)
     if version > VERSION:
         raise _LaterVersionError(f"was written by a later restic-monitor (its version is {version}, this one knows {VERSION})")
     return version == VERSION
 
 
+def _log_ahead(connection: sqlite3.Connection) -> None:
+    """WAL, for good. When several runs make the file at once, SQLite refuses all but one, and does not wait by itself."""
+    import sqlite3  # noqa: PLC0415
+
+    end = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.Error as error:
+            if _code(error) != _BUSY or time.monotonic() > end:
+                raise
+            time.sleep(_PAUSE_SECONDS)
+        else:
+            return
+
+
+def _make_tables(connection: sqlite3.Connection) -> None:
+    if connection.execute("SELECT count(*) FROM sqlite_master").fetchone() != (0,):
+        raise _DamagedError("it is not a state of restic-monitor")
+    for statement in _TABLES:
+        connection.execute(statement)
+
+
 def _version(connection: sqlite3.Connection) -> int:
-    """0 for an empty database. Raises _DamagedError for one that is not ours."""
+    """0 for an empty database."""
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-    if version < 0 or (version == 0 and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]):
+    if version < 0:
         raise _DamagedError("it is not a state of restic-monitor")
     return version
 
