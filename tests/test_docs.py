@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
+import os
 import re
 import shlex
 import socket
-from collections.abc import Iterator
-from dataclasses import dataclass
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
-from urllib.parse import unquote
+from typing import Any
+from urllib.parse import parse_qs, unquote
 
 import pytest
 import yaml
@@ -20,11 +26,14 @@ from click import Command, Group
 
 from conftest import Run
 from kuma import Kuma
+from proxy import Proxy, Seen
+from restic_monitor import location
 from restic_monitor.cli import cli
-from restic_monitor.config import build, keys
+from restic_monitor.config import build, keys, storages, ways
 from restic_monitor.model import Code, Status
 from restic_monitor.quantity import parse_duration
-from restics import CHECKOUT, Backup, make_repository, require
+from restics import CHECKOUT, Backup, Repository, make_repository, require
+from servers import S3, Rest
 
 PAGES = (CHECKOUT / "README.md", CHECKOUT / "CHANGELOG.md", *sorted((CHECKOUT / "docs").glob("*.md")))
 OF_OTHERS = {"connection refused", "tries,", "no such file or directory", "no credentials found."}
@@ -103,16 +112,16 @@ def test_every_configuration_that_is_shown_passes_config_check_up_to_the_network
         (tmp_path / credential).write_text("secret\n")
     environment = {value: "https://uptime-kuma.example.com/api/push/" for key, value in values if key == "from_env"}
     environment |= {"CREDENTIALS_DIRECTORY": str(tmp_path), "PATH": f"{require('restic').parent}:/usr/bin:/bin"}
-    if "password" not in text:  # then the page says that it comes from the environment
-        environment["RESTIC_PASSWORD"] = "secret"
     file = run.home / "config.yaml"
     file.write_text(text)
     file.chmod(0o600)
 
     alone = run("config", "check", "--no-secrets", "--config", file)
     assert (alone.returncode, alone.stderr) == (0, "")
-    whole = run("config", "check", "--no-network", "--config", file, env=environment)
-    assert (whole.returncode, whole.stderr) == (0, "")
+    # where none stands in the file, it comes from the environment, or the files are listed
+    for password in ({}, {"RESTIC_PASSWORD": "secret"}) if "password_" not in text else ({},):
+        whole = run("config", "check", "--no-network", "--config", file, env={**environment, **password})
+        assert (whole.returncode, whole.stderr) == (0, "")
 
 
 def walk(node: object, key: str = "") -> Iterator[tuple[str, str]]:
@@ -145,6 +154,8 @@ def test_the_page_on_configuration_says_where_each_key_may_stand_and_of_what_typ
         "program": "name or path",
         "boolean": "boolean",
         "duration": "duration",
+        "mode": "`auto`, `fast`, `listing` or `restic`",
+        "vanished": "number or share",
     }
     for name, where, kind, *_ in table("docs/configuration.md", "Keys of a repository", 5):
         if key := keys.REPOSITORY.get(name.strip("`")):
@@ -155,7 +166,8 @@ def test_the_page_on_configuration_names_the_defaults_of_the_program() -> None:
     top = {row[0].strip("`"): row[2] for row in table("docs/configuration.md", "Top level", 4)}
     repository = {row[0].strip("`"): row[3] for row in table("docs/configuration.md", "Keys of a repository", 5)}
     assert parse_duration(top["timeout"]) == parse_duration(repository["timeout"]) == build.DEFAULT_TIMEOUT
-    assert parse_duration(repository["max_age"]) == build.DEFAULT_MAX_AGE
+    assert parse_duration(repository["max_age"]) == ways.DEFAULT_MAX_AGE
+    assert repository["mode"] == ways.DEFAULT_MODE
     assert top["connections"] == str(build.DEFAULT_CONNECTIONS)
 
 
@@ -227,10 +239,134 @@ repositories:
 
 
 def _abstract(line: str) -> str:
+    line = re.sub(r"stored \w+ ago", "stored AGE ago", re.sub(r"\d+ (snapshot files?)\b", "N file", line))
     line = re.sub(r"\b[0-9a-f]{8}\b", "ID", line)
     line = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\dZ", "MOMENT", line)
     line = re.sub(r"newest [\dwdhms]+ old", "newest AGE old", line)
     return re.sub(r"\d+ tr(y|ies), \d+s", "TRIES", re.sub(r":\d+: connect", ":PORT: connect", line))
+
+
+# looking without the password
+
+
+def test_the_page_on_listing_has_every_mode_and_no_other() -> None:
+    rows = table("docs/listing.md", "Choosing it", 3)
+    assert tuple(row[0].strip("`") for row in rows) == keys.MODES
+
+
+def test_the_page_on_listing_names_every_storage_that_cannot_be_listed() -> None:
+    text = (CHECKOUT / "docs" / "listing.md").read_text().split("## Not yet listable\n", 1)[1].split("\n#")[0]
+    urls = (
+        "/srv",
+        "s3:host/bucket",
+        "sftp:host:/srv",
+        "rest:http://host/",
+        "rclone:remote:",
+        "b2:bucket:",
+        "azure:c:/",
+        "gs:b:/",
+        "swift:c:/",
+    )
+    assert {location.scheme(url) for url in urls} == {*location.SCHEMES}
+    for url in urls:
+        name = location.scheme(url)
+        assert (f"`{name}:`" in text) == bool(storages.unlistable(location.parse(url), set())), url
+
+
+def test_the_table_of_the_page_on_listing_is_what_the_program_prints(run: Run, tmp_path: Path, s3: S3, rest: Rest) -> None:
+    """After a first look at two of three repositories, and a night's backup with `forget`."""
+    shown = next(block.text for block in blocks("console") if block.where.startswith("docs/listing.md")).splitlines()
+    now = datetime.now(UTC)
+    folder = s3.folder / "docs-listing"
+    web = make_repository(folder / "web-server", "0.19", [Backup(now)])
+    db = make_repository(folder / "db-server", "0.19", [Backup(now)])
+    laptop = make_repository(rest.folder / "docs-listing", "0.19", [Backup(now)])
+    _store_at(db, now - timedelta(days=3, minutes=1))
+    (run.home / "config.yaml").write_text(
+        f"""\
+defaults: {{url: "{s3.location("docs-listing")}/{{{{ .Name }}}}", max_age: 26h}}
+repositories:
+  web-server:
+  db-server:
+  laptop: {{url: "{rest.location(laptop.path.name)}"}}
+"""
+    )
+    (run.home / "config.yaml").chmod(0o600)
+    assert run("run", "web-server", "db-server", "-c", "config.yaml", env=s3.env).returncode == 1
+    web.run("backup", str(tmp_path / "home"))
+    web.run("forget", "--group-by", "", "--keep-last", "1")
+    _store_at(web, now - timedelta(hours=3, minutes=2))
+    time.sleep(0.3)  # rclone remembers folders for 100 ms
+    done = run("--config", "config.yaml", env=s3.env)
+    assert shown[0] == "$ restic-monitor"
+    assert [_abstract(line) for line in shown[1:]] == [
+        _abstract(line.removesuffix("  [no push address]"))
+        for line in done.stdout.replace("1 up\n", "1 up; 3 pushed\n").splitlines()
+    ]
+
+
+def _store_at(repository: Repository, moment: datetime) -> None:
+    for file in (repository.path / "snapshots").iterdir():
+        os.utime(file, (moment.timestamp(), moment.timestamp()))
+
+
+def test_the_looks_at_a_rest_server_end_as_the_page_on_listing_says(run: Run, rest: Rest) -> None:
+    """Time passes by making all that is remembered older."""
+    expected = [names(row[1])[0] for row in table("docs/listing.md", "When the server tells no times", 2)]
+    repository = make_repository(rest.folder / "docs-looks", "0.19", [Backup(datetime.now(UTC))])
+    url = rest.location(repository.path.name)
+    (run.home / "config.yaml").write_text(f'repositories: {{laptop: {{url: "{url}", max_age: 26h}}}}')
+    (run.home / "config.yaml").chmod(0o600)
+    state = run.home / "state" / "restic-monitor" / "state.sqlite"
+
+    def look() -> str:
+        done = run("--config", "config.yaml", "--format", "json", env={"XDG_STATE_HOME": str(run.home / "state")})
+        return re.sub(r"(?<=\dm)\d+s", "", str(json.loads(done.stdout)["results"][0]["message"]).partition(")")[0] + ")")
+
+    told = [look()]
+    _age(state, timedelta(hours=1))
+    repository.run("backup", str(run.home))
+    told.append(look())
+    _age(state, timedelta(hours=25, minutes=30))
+    told.append(look())
+    _age(state, timedelta(hours=1))
+    told.append(look())
+    assert told == expected
+
+
+def _age(state: Path, by: timedelta) -> None:
+    microseconds = by // timedelta(microseconds=1)
+    with contextlib.closing(sqlite3.connect(state)) as connection, connection:
+        connection.execute("UPDATE repositories SET looked = looked - ?", (microseconds,))
+        connection.execute("UPDATE files SET after = after - ?, before = before - ?", (microseconds, microseconds))
+
+
+def test_the_policy_of_the_page_on_listing_allows_every_request_that_a_look_sends(run: Run, s3: S3) -> None:
+    """And the policy allows nothing that no look sends: not one of its statements is idle."""
+    (policy,) = (json.loads(block.text) for block in blocks("json") if block.where.startswith("docs/listing.md"))
+    make_repository(s3.folder / "backup" / "web-server", "0.19", [Backup(datetime.now(UTC))])
+    with Proxy(s3.endpoint) as proxy:
+        url = replace(s3, endpoint=proxy.url).location("backup/web-server")
+        (run.home / "config.yaml").write_text(f'repositories: {{web-server: {{url: "{url}", mode: listing}}}}')
+        assert run("--config", "config.yaml", env=s3.env).returncode == 0
+        used = {_allowed(policy, seen) for seen in proxy.seen}
+    assert used == {"s3:ListBucket", "s3:GetObject"}
+
+
+def _allowed(policy: Mapping[str, Any], seen: Seen) -> str:
+    """The action of the statement that allows a request; AssertionError where none does."""
+    path, _, query = seen.path.partition("?")
+    asked = parse_qs(query)
+    action = "s3:ListBucket" if "list-type" in asked else "s3:GetObject"
+    resource = f"arn:aws:s3:::{path.strip('/')}"
+    for statement in policy["Statement"]:
+        resources = statement["Resource"] if isinstance(statement["Resource"], list) else [statement["Resource"]]
+        prefixes = statement.get("Condition", {}).get("StringEquals", {}).get("s3:prefix")
+        there = any(fnmatchcase(resource, pattern) for pattern in resources)
+        if statement["Action"] == action and there and (not prefixes or asked.get("prefix", [""])[0] in prefixes):
+            assert seen.method == "GET"
+            return action
+    raise AssertionError(f"not allowed: {seen}")
 
 
 # exit statuses
@@ -268,14 +404,14 @@ repositories:
     )
     environment = {"PATH": f"{repository.restic.parent}:/usr/bin:/bin"}
     document = json.loads(run("-c", "config.yaml", "--format", "json", env=environment).stdout)
-    (example,) = (json.loads(block.text) for block in blocks("json"))
+    (example,) = (json.loads(block.text) for block in blocks("json") if block.where.startswith("docs/json.md"))
     fields = {row[0].strip("`"): row[1] for row in table("docs/json.md", "The document", 3)}
     result_fields = {row[0].strip("`"): row[1] for row in table("docs/json.md", "A result", 3)}
     assert list(fields) == list(document) == list(example)
     for result in (*document["results"], *example["results"]):
         assert list(result) == list(result_fields)
         for name, value in result.items():
-            assert _json_type(value) in result_fields[name].split(" or "), name
+            assert _json_type(value) in [kind.partition(" ")[0] for kind in result_fields[name].split(" or ")], name
     for name, value in document.items():
         assert _json_type(value) == fields[name].partition(" ")[0], name
     assert [result["push"] for result in document["results"]] == ["accepted", "failed"]
@@ -319,10 +455,11 @@ def _string(node: ast.AST) -> str:
 
 
 def messages() -> list[str]:
-    headings = ("Messages about a repository", "A push failed", "Messages about the configuration")
-    return [
-        message for heading in headings for row in table("docs/troubleshooting.md", heading, 2) for message in names(row[0])
-    ]
+    headings = ("about a repository", "of a listing", "about the configuration")
+    sections = [("docs/troubleshooting.md", heading) for heading in (*(f"Messages {words}" for words in headings), "Notes")]
+    sections += [("docs/troubleshooting.md", "A push failed"), ("docs/troubleshooting.md", "Warnings of a run")]
+    sections += [("docs/listing.md", "Warnings")]
+    return [message for page, heading in sections for row in table(page, heading, 2) for message in names(row[0])]
 
 
 @pytest.mark.parametrize("message", messages())

@@ -399,7 +399,7 @@ def test_an_inherited_password_file_does_not_beat_the_password_of_the_repository
 def test_without_a_password_restic_is_not_even_started(run: Run, tmp_path: Path) -> None:
     program = reporting_restic(tmp_path / "restic")
     config = run.home / "config.yaml"
-    config.write_text(json.dumps({"repositories": {"web": {"url": "/srv/restic", "restic": str(program)}}}))
+    config.write_text(json.dumps({"repositories": {"web": {"url": "/srv/restic", "restic": str(program), "mode": "restic"}}}))
     completed = run("--config", config)
     assert completed.returncode == 2
     assert "no password for web; write password_file: PATH" in completed.stderr

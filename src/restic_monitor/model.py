@@ -159,9 +159,12 @@ class Result:
 
     @property
     def message(self) -> str:
-        """State word, the worst verdict, then what else is not well; one line of at most 200 characters."""
+        """State word, the worst verdict, then what else is not well; with a warning also the first check's (the age). One line
+        of at most 200 characters."""
         worst = self.worst
-        others = [verdict.message for verdict in self.verdicts if verdict is not worst and verdict.status > Status.UP]
+        first = self.verdicts[0] if worst.status is Status.WARN else None
+        told = [verdict for verdict in self.verdicts if verdict.status > Status.UP or verdict is first]
+        others = [verdict.message for verdict in told if verdict is not worst]
         text = f"{self.code.upper()} {'; '.join([worst.message, *others])}"
         return shorten(one_line(text), MESSAGE_LIMIT)
 
