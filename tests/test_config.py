@@ -148,6 +148,7 @@ def test_every_key_may_stand_in_defaults_except_push_token(tmp_path: Path) -> No
     values = {"url": "/srv", "max_age": "1d", "push_url": "https://kuma/", "password": "x", "password_file": "pw"}
     values |= {"password_command": "c", "restic": "restic", "cache_dir": "c", "timeout": "1m", "cacert": "cert"}
     values |= {"tls_client_cert": "cert", "restic_options": "a.b=c", "extra_env": "{A: a}"}
+    values |= {"mode": "restic", "max_vanished": "50%"}
     values |= dict.fromkeys(("insecure_no_password", "enabled", "insecure_tls"), "true")
     assert set(values) == {*REPOSITORY, *LISTS, *MAPPINGS} - {"push_token"}
     for key, value in values.items():

@@ -75,7 +75,7 @@ def test_push_addresses_that_stand_in_the_file_belong_to_the_first_stage(run: Ru
 
 
 def test_a_missing_secret_fails_the_second_stage(run: Run, tmp_path: Path) -> None:
-    file = private(tmp_path, "repositories:\n  a: {url: /a, password: {from_file: nope}}\n  b: {url: /b}\n")
+    file = private(tmp_path, "repositories:\n  a: {url: /a, password: {from_file: nope}}\n  b: {url: /b, mode: restic}\n")
     assert run("config", "check", "--no-secrets", "-c", file).returncode == 0
     done = run("config", "check", "-c", file)
     assert (done.returncode, done.stdout) == (2, f"file     ok       {file}: 2 repositories\nsecrets  FAILED   2 to correct\n")
@@ -161,6 +161,7 @@ repositories:
   web:
     url: rest:https://user:***@host/web                       # defaults, line 3
     max_age: 1d                                               # default
+    mode: auto                                                # default
     push_url: https://kuma.example.com/api/push/…             # defaults, line 4
     push_token: (hidden)                                      # line 13
     insecure_tls: yes                                         # line 14
@@ -171,15 +172,18 @@ repositories:
       AWS_SECRET_ACCESS_KEY: {{from_file: nowhere}}             # line 16
       C: null                                                 # unset
     password: (hidden)                                        # RESTIC_PASSWORD_FILE of the environment
+    # looked at by restic
   '1.30':
     url: {{from_env: NOWHERE}}                                  # line 18
     max_age: 6h                                               # line 19
+    mode: auto                                                # default
     push_url: https://other…                                  # line 20
     password: (hidden)                                        # line 21
     extra_env:
       AWS_PROFILE: (hidden)                                   # defaults, line 6
       B: (hidden)                                             # defaults, line 7
       C: (hidden)                                             # defaults, line 8
+    # looked at by restic
 """
 
 
@@ -471,17 +475,15 @@ def test_an_environment_file_that_others_may_read_is_worth_a_warning(run: Run, t
 # what the Go tool knows
 
 
-def test_the_go_tools_fast_mode_is_a_warning_not_silence(run: Run, tmp_path: Path) -> None:
+def test_the_go_tools_users_need_no_password_with_its_variable_or_without(run: Run, tmp_path: Path) -> None:
     file = private(tmp_path, SEED)
-    done = run("config", "check", "--no-secrets", "-config", file, env={"RESTIC_MONITOR_FAST": "true"})
-    assert (done.returncode, errors(done)) == (
-        0,
-        [
-            "restic-monitor: warning: RESTIC_MONITOR_FAST is set, but there is no fast mode yet: "
-            "restic is used, and needs the password"
-        ],
-    )
-    assert run("config", "check", "--no-secrets", "-config", file, env={"RESTIC_MONITOR_FAST": "no"}).stderr == ""
+    for fast in ("true", ""):
+        done = run("config", "check", "--no-network", "-config", file, env={"RESTIC_MONITOR_FAST": fast})
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.splitlines()[1:] == [
+            "secrets  ok       every password, token and file that is needed is there",
+            "restic   ok       not needed: all repositories are listed",
+        ]
 
 
 def test_show_hides_command_lines_and_connection_strings(run: Run, tmp_path: Path) -> None:
@@ -528,7 +530,7 @@ def test_the_credential_groups_of_restic_take_nothing_from_the_program_itself(ru
 
 
 def test_a_quiet_check_says_nothing_but_errors(run: Run, tmp_path: Path) -> None:
-    file = private(tmp_path, "repositories:\n  web: {url: /srv}\n")
+    file = private(tmp_path, "repositories:\n  web: {url: /srv, mode: restic}\n")
     done = run("config", "check", "-q", "--no-secrets", "-c", file)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     done = run("config", "check", "-q", "-c", file)

@@ -13,8 +13,8 @@ from restic_monitor.config import reader
 from restic_monitor.errors import UsageError
 
 KEYS = (
-    "url, max_age, push_url, push_token, password, password_file, password_command, insecure_no_password, restic, cache_dir, "
-    "timeout, enabled, cacert, tls_client_cert, insecure_tls, restic_options, extra_env"
+    "url, max_age, mode, max_vanished, push_url, push_token, password, password_file, password_command, insecure_no_password, "
+    "restic, cache_dir, timeout, enabled, cacert, tls_client_cert, insecure_tls, restic_options, extra_env"
 )
 TOP_KEYS = "jobs, connections, timeout, defaults, repositories"
 SUPPORTED = 'only {{ .Name }} and {{ "{{" }} are supported'
@@ -32,6 +32,9 @@ NO_CREDENTIAL = "is not the name of a credential; it is one in $CREDENTIALS_DIRE
 TWO_TOKENS = "push_url ends in a token already; remove push_token, or end push_url in /api/push/"
 TWO_REPOSITORIES = "repositories:\n  web: {push_token: a}\n  db: {push_token: b}\n"
 STARTER = "restic-monitor init writes a file to start from"
+MODES = "the modes are auto, fast, listing, restic"
+VANISHED = "is neither a number of snapshots, like 20, nor a share of them, like 50%"
+WEB = "repositories: {web: {url: /srv}}\n"
 TOO_MUCH = "its aliases expand to too much, too deep or to themselves; write the values out"
 
 
@@ -251,6 +254,69 @@ VALUES = [
     ),
     Case("no time at all", web(f"timeout: '0s' is no time at all; {EXAMPLE}"), here="timeout: 0s"),
     Case("an empty duration", web(f"max_age: '' is not a duration; {EXAMPLE}"), here="max_age: ''"),
+    Case("no mode", web(f"mode: 'quick' is no mode; {MODES}"), here="mode: quick"),
+    Case("an empty mode", web(f"mode: '' is no mode; {MODES}"), here="mode: ''"),
+    Case("a switch for a mode", web(f"mode: 'true' is no mode; {MODES}"), here="mode: true"),
+    Case(
+        "a mode in defaults", [line(1, f"defaults.mode: 'list' is no mode; {MODES}")], text=f"defaults: {{mode: list}}\n{WEB}"
+    ),
+    Case("two modes", web("mode: must be one value, not a list"), here="mode: [fast, restic]"),
+    *(
+        Case(
+            f"a mode {source}", web("mode: must stand in this file as a plain value, like listing"), here=f"mode: {{{source}}}"
+        )
+        for source in ("from_file: mode", "from_env: MODE", "from_credential: mode")
+    ),
+    Case(
+        "a storage that cannot be listed",
+        [line(5, "repositories.web.mode: listing is not possible: b2 cannot be listed yet; use mode: restic")],
+        text="repositories:\n  web:\n    url: b2:bucket\n    push_url: https://kuma/push/t\n    mode: listing\n",
+    ),
+    Case(
+        "storages that cannot be listed, by default",
+        [
+            line(1, f"defaults.mode: listing is not possible: {name} cannot be listed yet; use mode: restic")
+            for name in ("azure", "gs", "swift")
+        ],
+        text="defaults: {mode: listing}\nrepositories: {a: {url: azure:c:/}, b: {url: gs:b:/}, c: {url: swift:c:/}}\n",
+    ),
+    Case(
+        "a role that only restic assumes",
+        web(
+            "mode: listing is not possible: only restic assumes the role of RESTIC_AWS_ASSUME_ROLE_ARN; use mode: restic",
+        ),
+        text="repositories:\n  web:\n    url: s3:https://host/bucket\n    mode: listing\n",
+        env={"RESTIC_AWS_ASSUME_ROLE_ARN": "arn:aws:iam::1:role/backup"},
+    ),
+    Case(
+        "a secret that rclone would show",
+        web(
+            "mode: listing is not possible: the address holds a secret, which rclone would show in the list of processes; "
+            "use mode: restic"
+        ),
+        text='repositories:\n  web:\n    url: "rclone::s3,secret_access_key=canary:bucket"\n    mode: listing\n',
+    ),
+    Case(
+        "a socket that cannot be listed",
+        web("mode: listing is not possible: a rest-server behind a Unix socket cannot be listed yet; use mode: restic"),
+        text='repositories:\n  web:\n    url: "rest:http+unix:///run/rest.sock:/web/"\n    mode: listing\n',
+    ),
+    Case(
+        "no password for what cannot be listed",
+        [line(2, f"repositories: no password for web; {NO_PASSWORD}")],
+        text="repositories:\n  web: {url: b2:bucket}\n",
+        env={},
+    ),
+    Case(
+        "two ways to the same server",
+        web("url: sftp.command and sftp.args are both set; restic takes one of them"),
+        text="repositories:\n  web:\n    restic_options: [sftp.command=ssh nas, sftp.args=-v]\n    url: sftp:nas:/srv\n",
+        env={},
+    ),
+    *(
+        Case(f"{value!r} for max_vanished", web(f"max_vanished: {value!r} {VANISHED}"), here=f"max_vanished: '{value}'")
+        for value in ("", "%", "many", "-1", "1.5", "12345678", "101%", "-1%", "50 percent", "1e3", "½")
+    ),
     Case("neither true nor false", web("enabled: 'maybe' is neither true nor false"), here="enabled: maybe"),
     Case("a number for a switch", web("insecure_tls: '1' is neither true nor false"), here="insecure_tls: 1"),
     Case(
@@ -373,23 +439,23 @@ EXTRA_ENV = [
 ]
 
 PASSWORDS = [
-    Case("none at all", [line(2, f"repositories: no password for web; {NO_PASSWORD}")], here="", env={}),
+    Case("none at all", [line(2, f"repositories: no password for web; {NO_PASSWORD}")], here="mode: restic", env={}),
     Case(
         "none for many is one line",
         [line(3, f"repositories: no password for a, b, c, d, e and 2 more; {NO_PASSWORD}")],
-        text="defaults: {url: /srv}\nrepositories:\n" + "".join(f"  {name}:\n" for name in "abcdefg"),
+        text="defaults: {url: /srv, mode: restic}\nrepositories:\n" + "".join(f"  {name}:\n" for name in "abcdefg"),
         env={},
     ),
     Case(
         "an empty one is none",
         [line(2, f"repositories: no password for web; {NO_PASSWORD}")],
-        here="",
+        here="mode: restic",
         env={"RESTIC_PASSWORD": ""},
     ),
     Case(
         "a default that the repository removes",
         [line(3, f"repositories: no password for web; {NO_PASSWORD}")],
-        text="defaults: {url: /srv, extra_env: {RESTIC_PASSWORD: canary}}\nrepositories:\n"
+        text="defaults: {url: /srv, mode: restic, extra_env: {RESTIC_PASSWORD: canary}}\nrepositories:\n"
         "  web: {extra_env: {RESTIC_PASSWORD: null}}\n  db: {}\n",
         env={},
     ),
@@ -644,7 +710,6 @@ repositories:
         "line 4: defaults.push_url: push_url must be an address like https://uptime-kuma.example.com/api/push/",
         "line 7: repositories.web.ur: unknown key; did you mean url?",
         "line 8: repositories.web.password: cannot read missing: no such file or directory",
-        f"line 9: repositories: no password for db; {NO_PASSWORD}",
         f"line 11: repositories.db.max_age: 'soon' is not a duration; {EXAMPLE}",
         "line 12: repositories.db.max_age: stands twice; the first is in line 11",
         "line 14: repositories.db.extra_env.A: must be one value, not a list",

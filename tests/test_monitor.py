@@ -8,7 +8,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -24,6 +24,7 @@ from restic_monitor.model import (
     Delivery,
     Event,
     Looking,
+    NoTimesError,
     Observation,
     ProbeError,
     Receiver,
@@ -87,8 +88,11 @@ def repository(
     receivers: Sequence[Receiver] = (),
     checks: Sequence[Check] = (DAY,),
     seconds: float = 5,
+    heavy: bool = True,
 ) -> Repository:
-    return Repository(name, Seeing(do), (Watch(name, tuple(checks), tuple(receivers)),), timedelta(seconds=seconds))
+    return Repository(
+        name, Seeing(do, heavy=heavy), (Watch(name, tuple(checks), tuple(receivers)),), timedelta(seconds=seconds)
+    )
 
 
 def last(events: Sequence[Event]) -> dict[str, Result]:
@@ -207,6 +211,126 @@ def test_pushes_never_hold_up_a_look(kuma: Kuma) -> None:
     assert looked[-1] - began < 0.5
     assert time.monotonic() - began >= 1.5
     assert all(result.told for result in results.values())
+
+
+# lanes: what starts a process, what only asks over the network
+
+
+def test_heavy_looks_are_as_many_as_jobs_and_light_ones_as_connections() -> None:
+    heavy, light = Gauge(), Gauge()
+    repositories = [
+        *(repository(f"heavy {number}", heavy) for number in range(4)),
+        *(repository(f"light {number}", light, heavy=False) for number in range(12)),
+    ]
+    run_all(*repositories, jobs=1, connections=4)
+    assert (heavy.most, heavy.all) == (1, 4)
+    assert (light.most, light.all) == (4, 12)
+
+
+def test_a_heavy_look_holds_up_no_light_one() -> None:
+    ended: list[str] = []
+
+    def slow(_: float) -> None:
+        time.sleep(0.5)
+        ended.append("heavy")
+
+    lights = [repository(f"light {n}", lambda _: ended.append("light"), heavy=False) for n in range(3)]
+    run_all(repository("heavy", slow), *lights, jobs=1, connections=1)
+    assert ended == ["light"] * 3 + ["heavy"]
+
+
+def test_workers_are_kept_for_the_next_look_and_the_next_push() -> None:
+    workers: dict[str, list[threading.Thread]] = {"look": [], "push": []}
+
+    def send(result: Result) -> Delivery:
+        workers["push"].append(threading.current_thread())
+        return Delivery(True)
+
+    def do(_: float) -> None:
+        workers["look"].append(threading.current_thread())
+
+    run_all(*(repository(f"r{number}", do, [Telling(send)], heavy=False) for number in range(40)), connections=2)
+    for threads in workers.values():
+        assert len(threads) == 40
+        assert len(set(threads)) <= 2
+
+
+def test_a_worker_that_was_given_up_is_replaced_and_never_used_again() -> None:
+    workers: list[threading.Thread] = []
+    free_again = threading.Event()
+
+    def hang(_: float) -> None:
+        workers.append(threading.current_thread())
+        free_again.wait(30)
+
+    def free(_: float) -> None:
+        workers.append(threading.current_thread())
+        free_again.set()
+        time.sleep(0.2)
+
+    def look(_: float) -> None:
+        workers.append(threading.current_thread())
+
+    looks = {"hangs": hang, "next": free, "last": look}
+    repositories = [repository(name, do, seconds=0.1 if do is hang else 5, heavy=False) for name, do in looks.items()]
+    monitor, results = run_all(*repositories, connections=1)
+    hung, *others = workers
+    assert len(others) == 2
+    assert set(others) == {others[0]}
+    assert hung not in others
+    assert [results[name].status for name in looks] == [Status.UNKNOWN, Status.UP, Status.UP]
+    assert not monitor.bugs
+
+
+# another way to look, where the store tells no times
+
+
+def no_times(_: float) -> None:
+    raise NoTimesError("the server tells no times of its files")
+
+
+def with_another_way(do: Callable[[float], object], receiver: Telling, number: int = 0) -> Repository:
+    watch = Watch(f"r{number}", (DAY,), (receiver,))
+    restic = Repository(watch.name, Seeing(do, "restic"), (watch,), timedelta(seconds=5), ("by the other way",))
+    listing = Repository(watch.name, Seeing(no_times, "listing", heavy=False), (watch,), timedelta(seconds=5))
+    return replace(listing, otherwise=restic)
+
+
+def test_a_store_without_times_is_looked_at_in_the_other_way_which_the_notes_say() -> None:
+    receiver = Telling()
+    _, results = run_all(with_another_way(lambda _: None, receiver))
+    assert (results["r0"].status, results["r0"].source) == (Status.UP, "restic")
+    assert results["r0"].notes == ("by the other way", "no listing: the server tells no times of its files")
+    assert len(receiver.told) == 1, "told once, of the look that counts"
+
+
+def test_the_other_way_waits_among_its_like() -> None:
+    looks = Gauge()
+    run_all(*(with_another_way(looks, Telling(), number) for number in range(6)), jobs=2, connections=6)
+    assert (looks.most, looks.all) == (2, 6)
+
+
+def test_the_other_way_may_fail_too_and_has_no_other_again() -> None:
+    def refuse(_: float) -> None:
+        raise ProbeError(Code.ERROR, "wrong password")
+
+    _, results = run_all(with_another_way(refuse, Telling()))
+    assert (results["r0"].message, results["r0"].source) == ("ERROR wrong password", "restic")
+    assert results["r0"].notes[-1].startswith("no listing: ")
+    _, results = run_all(with_another_way(no_times, Telling()))
+    assert (results["r0"].status, results["r0"].code) == (Status.UNKNOWN, Code.UNKNOWN)
+
+
+def test_without_another_way_a_store_without_times_is_unknown() -> None:
+    _, results = run_all(repository("r0", no_times, heavy=False))
+    assert results["r0"].message == "UNKNOWN the server tells no times of its files"
+
+
+def test_a_repository_without_times_is_one_line_of_the_table_and_two_looks() -> None:
+    monitor = Monitor([with_another_way(lambda _: None, Telling())], jobs=1, connections=1)
+    events = list(monitor.run())
+    assert [event for event in events if isinstance(event, Looking)] == [Looking("r0")] * 2
+    assert {event.watch.name for event in events if isinstance(event, Result)} == {"r0"}
 
 
 # what hangs

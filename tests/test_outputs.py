@@ -50,7 +50,7 @@ def result(name: str, status: Status = Status.UP, *, message: str = "", push: st
     verdict = Verdict("freshness", status, code, message, NEWEST if seen else None, age)
     deliveries = {None: None, "accepted": (Delivery(True),), "off": ()}.get(push, (Delivery(False, push or ""),))
     watch = Watch(name, (), () if push == "off" else (Told(),), timedelta(days=1))
-    return Result(watch, (verdict,), "restic", timedelta(seconds=1.23456), 41 if seen else None, deliveries)
+    return Result(watch, (verdict,), "restic", timedelta(seconds=1.23456), 41 if seen else None, deliveries=deliveries)
 
 
 EVERYTHING = Report(
@@ -125,6 +125,7 @@ def test_the_json_has_the_documented_shape() -> None:
         "version": 1,
         "started": "2026-11-23T01:02:03Z",
         "unfinished": ["nas"],
+        "warnings": [],
     }
     assert re.fullmatch(r"restic-monitor \d+\.\d+\.\d+", document["program"])
     web, db, office, laptop = document["results"]
@@ -139,6 +140,7 @@ def test_the_json_has_the_documented_shape() -> None:
         "max_age_seconds": 86400,
         "snapshots": 41,
         "source": "restic",
+        "notes": [],
         "took_seconds": 1.235,
         "push": "accepted",
         "push_message": None,
@@ -158,6 +160,17 @@ def test_the_json_has_the_documented_shape() -> None:
     }
     assert (db["status"], db["code"], laptop["status"], laptop["push"]) == ("down", "stale", "warn", "off")
     assert list(web) == list(office) == list(db)
+
+
+def test_notes_and_warnings_are_told_where_they_belong() -> None:
+    noted = replace(result("web"), notes=("no listing: b2 cannot be listed yet", "two\nlines"))
+    report = Report(STARTED, (noted,), warnings=("the state is damaged",))
+    document = json.loads(json_output.render(report))
+    assert document["warnings"] == ["the state is damaged"]
+    assert document["results"][0]["notes"] == list(noted.notes)
+    assert document["results"][0]["message"] == "OK newest 3h old (limit 1d)"
+    row, _ = text.render(report).splitlines()
+    assert row == "UP  web  OK newest 3h old (limit 1d)  [no listing: b2 cannot be listed yet]  [two lines]"
 
 
 def test_the_json_is_ascii_so_that_no_locale_spoils_it() -> None:
@@ -478,6 +491,15 @@ def test_only_failing_leaves_only_that_on_a_terminal(desk: Desk, kuma: Kuma) -> 
     three(desk, kuma)
     final = on_a_terminal(desk, "--only-failing").final
     assert [line.split()[:2] for line in final] == [["DOWN", "db"], ["UNKNOWN", "büro"]]
+
+
+def test_the_reason_of_a_fallback_is_on_the_terminal_too(desk: Desk) -> None:
+    desk.configure({"web": FRESH}, repositories={"web": {"url": "b2:bucket:/r0"}}, defaults={"mode": "fast"})
+    screen = on_a_terminal(desk)
+    assert screen.status == 0
+    row = " ".join(" ".join(screen.final[:-1]).split())
+    assert "OK newest 3h old" in row
+    assert "[no listing: b2 cannot be listed yet]" in row
 
 
 def test_more_repositories_than_lines_fit_in_the_end(desk: Desk) -> None:

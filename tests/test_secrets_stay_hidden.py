@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -19,6 +20,7 @@ import pytest
 from conftest import Completed, Run
 from desk import VERSION
 from kuma import Kuma
+from servers import S3, Rest
 
 SNAPSHOT = '[{"id":"a1b2c3d4a1b2c3d4","time":"2026-01-01T00:00:00Z","hostname":"web1"}]'
 
@@ -311,3 +313,148 @@ def test_a_secret_under_an_innocent_name_is_known_by_what_reads_it(run: Run, kum
     assert done.returncode == 1
     assert "PUSH=***" in done.stderr
     assert token not in done.stdout + done.stderr + kuma.beats[0].msg
+
+
+# looks by a listing: our own requests and children instead of restic
+
+
+# Stands for ssh and for rclone: dumps its arguments, then says all its secrets.
+TALKATIVE = """#!/bin/sh
+printf '%s\\n' "$@" >>"$DUMP"
+echo "$*" >&2
+env >>"$DUMP-env"
+env >&2
+env
+exit 1
+"""
+
+
+@pytest.fixture
+def listing(run: Run, s3: S3, rest: Rest, tmp_path: Path) -> Iterator[Cage]:
+    """Every storage with secrets: some are refused, some are not reached, some fail; `found` is a real repository's place."""
+    canaries, folder = Canaries(), tmp_path / "cage"
+    folder.mkdir()
+    program, dump = folder / "talkative", folder / "arguments"
+    program.write_text(TALKATIVE)
+    program.chmod(0o755)
+    dump.touch()
+    for store in (s3.folder / "listed" / "repo", rest.folder / "listed"):
+        (store / "snapshots").mkdir(parents=True, exist_ok=True)
+        (store / "keys").mkdir(exist_ok=True)
+        (store / "config").write_bytes(b"config" * 10)
+        (store / "keys" / ("a" * 64)).write_bytes(b"key" * 20)
+    host = rest.url.removeprefix("http://")
+
+    def keys(place: str) -> dict[str, str]:
+        return {"AWS_ACCESS_KEY_ID": canaries(f"{place}-id"), "AWS_SECRET_ACCESS_KEY": canaries(f"{place}-secret")}
+
+    repositories: dict[str, Any] = {
+        "s3-found": {"url": s3.location("listed/repo"), "extra_env": s3.env},
+        "s3-refused": {"url": s3.location("listed/repo"), "extra_env": keys("s3-refused")},
+        "s3-token": {
+            "url": "s3:http://127.0.0.1:1/bucket",
+            "extra_env": {**keys("s3-token"), "AWS_SESSION_TOKEN": canaries("s3-session")},
+        },
+        "rest-found": {"url": rest.location("listed")},
+        "rest-url": {"url": f"rest:http://user:{quote(canaries('rest-url') + '/%', safe='')}@{host}/listed/"},
+        "rest-env": {
+            "url": f"rest:{rest.url}/listed/",
+            "extra_env": {"RESTIC_REST_USERNAME": canaries("rest-user"), "RESTIC_REST_PASSWORD": canaries("rest-password")},
+        },
+        "rest-gone": {"url": f"rest:http://user:{canaries('rest-gone')}@127.0.0.1:1/listed/"},
+        "rest-proxy": {
+            "url": "rest:http://rest.example.com/listed/",
+            "extra_env": {"http_proxy": f"http://proxy:{canaries('proxy')}@127.0.0.1:1"},
+        },
+        "sftp": {
+            "url": "sftp:nas:/srv",
+            "restic_options": [f"sftp.command={program} -p {canaries('sftp-command')}"],
+            "extra_env": {"SSHPASS": canaries("ssh-pass")},
+        },
+        "rclone": {
+            "url": "rclone:nas:srv",
+            "restic_options": [f"rclone.program={program}"],
+            "extra_env": {"RCLONE_CONFIG_NAS_PASS": canaries("rclone-pass")},
+        },
+    }
+    password = {"password": canaries("password")}
+    document = {"defaults": {"mode": "listing", "timeout": "5s", **password}, "repositories": repositories}
+    config = folder / "config.yaml"
+    config.write_text(json.dumps(document, indent=1))
+    config.chmod(0o600)
+    environment = {"RESTIC_PASSWORD": canaries("environment"), "B2_ACCOUNT_KEY": canaries("other"), "DUMP": str(dump)}
+    yield Cage(run, folder, canaries, config, environment, dump, set())
+    state = list(tmp_path.rglob("state.sqlite*"))
+    for path in state:
+        assert canaries.found_in(path.read_text(errors="replace")) == [], path
+
+
+SECRETS_OF_COMMAND_LINES = ("sftp-command",)
+"""The user wrote it into a command line."""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run"],
+        ["run", "-vv"],
+        ["run", "-vv", "--format", "json"],
+        ["run", "-vv", "--format", "nagios"],
+        ["run", "-vv", "--no-push", "--no-state"],
+        ["run", "-vv", "--mode", "fast"],
+        ["config", "check", "-vv"],
+        ["config", "show", "-vv"],
+    ],
+    ids=" ".join,
+)
+def test_no_listing_shows_a_secret(listing: Cage, arguments: list[str]) -> None:
+    for _ in range(2):  # the second look has a state
+        done = listing(*arguments)
+        assert done.returncode in (0, 1, 2) or "nagios" in arguments, done.stderr
+    said = listing.canaries.found_in(listing.dump.read_text())
+    assert [text for text in said if not any(place in text for place in SECRETS_OF_COMMAND_LINES)] == []
+
+
+def test_every_listing_is_told_and_what_could_be_seen_was_seen(listing: Cage) -> None:
+    """The hunt means something: all were asked, with their secrets."""
+    done = listing("--format", "json")
+    results = {each["name"]: each for each in json.loads(done.stdout)["results"]}
+    assert {each["source"] for each in results.values()} == {"listing"}
+    found = {name for name, each in results.items() if each["code"] == "missing"}
+    assert found == {"s3-found", "rest-found"}, "a repository without snapshots"
+    assert {each["status"] for name, each in results.items() if name not in found} == {"unknown"}
+    assert {"lsjson", "-p"} <= set(listing.dump.read_text().split())
+    assert list(listing.folder.parent.rglob("state.sqlite"))
+
+
+def test_no_child_of_a_listing_gets_the_password_of_the_repository(listing: Cage) -> None:
+    """ssh and rclone need what opens the store, and have no use for what opens the repository."""
+    listing("run")
+    environment = Path(f"{listing.dump}-env").read_text()
+    assert len(listing.canaries.found_in(environment)) >= 4
+    assert "ssh-pass" in environment
+    assert "rclone-pass" in environment
+    assert "RESTIC_PASSWORD" not in environment
+
+
+def test_a_connection_string_with_a_secret_is_refused_without_it(listing: Cage) -> None:
+    document = json.loads(listing.config.read_text())
+    url = f"rclone::s3,access_key_id=x,secret_access_key={listing.canaries('connection-string')}:bucket"
+    document["repositories"] = {"cloud": {"url": url, "restic_options": f"rclone.program={listing.folder / 'talkative'}"}}
+    listing.config.write_text(json.dumps(document))
+    for arguments in (["run"], ["config", "check"]):
+        done = listing(*arguments)
+        assert done.returncode == 2
+        assert "listing is not possible: the address holds a secret" in done.stderr
+    assert listing("config", "show").returncode == 0
+    assert listing.dump.read_text() == ""
+
+
+def test_half_a_pair_of_keys_is_told_without_the_other_half(listing: Cage) -> None:
+    document = json.loads(listing.config.read_text())
+    half = {"AWS_SECRET_ACCESS_KEY": listing.canaries("half")}
+    document["repositories"] = {"cloud": {"url": "s3:http://127.0.0.1:1/bucket", "extra_env": half}}
+    listing.config.write_text(json.dumps(document))
+    done = listing("run")
+    assert done.returncode == 2
+    assert "S3 needs a key ID and a secret key; AWS_ACCESS_KEY_ID is not set" in done.stderr

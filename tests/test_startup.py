@@ -12,6 +12,8 @@ HEAVY = {
     "YAML": {"yaml", "_yaml"},
     "HTTP": {"urllib3", "http", "urllib.request", "socket", "ssl"},
     "cryptography": {"cryptography", "_hashlib", "_ssl"},
+    "signing": {"awscrt", "_awscrt"},
+    "JSON": {"msgspec"},
     "SQLite": {"sqlite3", "_sqlite3"},
     "terminal": {"rich", "pygments", "curses", "_curses", "readline", "termios"},
 }

@@ -169,7 +169,8 @@ def _complete_names(ctx: click.Context, param: click.Parameter, incomplete: str)
 def cli() -> None:
     """Look at restic repositories and tell Uptime Kuma whether the newest snapshot of each is recent enough.
 
-    Only reads. Without a command it does what `run` does.
+    Only reads. With a password restic is asked; without one the files are listed, which shows when the newest was stored
+    (--mode, or mode: in the configuration). Without a command it does what `run` does.
 
     \b
     First steps:
@@ -214,7 +215,7 @@ def config() -> None:
 @click.option("--no-secrets", is_flag=True, help="Only the file itself: read no secret, start nothing.")
 @click.option("--no-network", is_flag=True, help="Do not reach for the repositories.")
 def check(no_secrets: bool, no_network: bool, **common: Any) -> int:
-    """Validate in four stages: file, secrets, the restic program, reach each repository.
+    """Validate in four stages: file, secrets, the restic program (where it is needed), reach each repository.
 
     Nobody is told. Exit status 2 when one of the first three fails, 1 when a repository cannot be reached.
     """

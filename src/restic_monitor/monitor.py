@@ -262,7 +262,9 @@ def _look(repository: Repository, seconds: float) -> Callable[[], list[Result] |
             seen = repository.probe.observe(begun + seconds)
         except NoTimesError as error:
             if repository.otherwise:
-                return replace(repository.otherwise, notes=(*repository.otherwise.notes, f"no listing: {error.message}"))
+                left = timedelta(seconds=max(1.0, begun + seconds - time.monotonic()))
+                notes = (*repository.otherwise.notes, f"no listing: {error.message}")
+                return replace(repository.otherwise, notes=notes, timeout=left)
             return _unseen(repository, error.code, error.message, timedelta(seconds=time.monotonic() - begun))
         except ProbeError as error:
             return _unseen(repository, error.code, error.message, timedelta(seconds=time.monotonic() - begun))

@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TextIO
 
-from restic_monitor.config import find, reader, ways
+from restic_monitor.config import find, modes, reader
 from restic_monitor.config.build import Builder
 from restic_monitor.environment import Layer
 from restic_monitor.errors import UsageError
 from restic_monitor.monitor import Monitor
+from restic_monitor.state import State
 
 log = logging.getLogger("restic_monitor")
 _PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
@@ -75,7 +76,7 @@ def load(common: Common) -> Builder:
     """Find and read the configuration. Raises UsageError; mistakes in the file are in `builder.draft.problems`."""
     layers = environment_layers(common)
     environment = find.effective(layers)
-    ways.fast(environment)
+    modes.fast(environment)
     file, named = find.find(common.config, environment)
     log.info("configuration: %s", file)
     try:
@@ -85,6 +86,14 @@ def load(common: Common) -> Builder:
     if builder.draft.literal_secrets:
         _warn_if_readable(str(file), "it holds secrets")
     return builder
+
+
+def close(state: State) -> tuple[str, ...]:
+    """What is wrong with the state file is a warning, no reason to end a run."""
+    state.close()
+    for warning in state.warnings:
+        log.warning("%s", warning)
+    return tuple(state.warnings)
 
 
 def report_bugs(monitor: Monitor) -> int:

@@ -12,16 +12,15 @@ from typing import TypeVar
 
 from restic_monitor import environment as environments
 from restic_monitor import location, process
-from restic_monitor.commands.common import Common, load, report_bugs
+from restic_monitor.commands.common import Common, close, load, report_bugs
 from restic_monitor.commands.signals import stopping
-from restic_monitor.config import keys
+from restic_monitor.config import keys, modes
 from restic_monitor.config.build import DEFAULT_CONNECTIONS, Builder
 from restic_monitor.config.draft import Block, Setting
 from restic_monitor.config.keys import Context
 from restic_monitor.config.problems import dotted
 from restic_monitor.config.sources import Source
 from restic_monitor.config.surroundings import Sketch
-from restic_monitor.config.ways import chosen
 from restic_monitor.errors import ConfigError, UsageError
 from restic_monitor.model import Repository, Result, one_line
 from restic_monitor.monitor import Monitor
@@ -67,9 +66,11 @@ def check(common: Common, *, secrets: bool, network: bool) -> int:
     state = State(builder.environment)
     repositories = stages.run("secrets", lambda: builder.repositories(state=state, remember=False))
     stages.say("secrets", "every password, token and file that is needed is there")
-    for line in stages.run("restic", lambda: _versions(repositories)):
+    for line in stages.run("restic", lambda: _versions(repositories)) or ["not needed: all repositories are listed"]:
         stages.say("restic", line)
-    return _reach(repositories, builder, stages) if network else 0
+    status = _reach(repositories, builder, stages) if network else 0
+    close(state)
+    return status
 
 
 def _counted(count: int) -> str:
@@ -148,12 +149,12 @@ def _block(builder: Builder, block: Block) -> list[str]:
         setting = draft.setting(block, name)
         if name in keys.PASSWORDS and setting not in draft.password_settings(block):
             continue
-        if setting:
+        if name == "mode":
+            lines.append(_line("    ", name, *modes.chosen(builder.mode, builder.values, block)))
+        elif setting:
             lines.append(_line("    ", name, _shown(setting, block, builder), setting.origin))
         elif name == "max_age":
             lines.append(_line("    ", name, "1d", "default"))
-        elif name == "mode":
-            lines.append(_line("    ", name, *chosen(None, builder.values, block)))
     lines += [
         _line("    ", "restic_options", _shown_option(setting), setting.origin)
         for setting in draft.setting_list(block, "restic_options")
@@ -163,7 +164,16 @@ def _block(builder: Builder, block: Block) -> list[str]:
     lines += ["    extra_env:", *extra] if extra else []
     if not draft.password_settings(block):
         lines += _other_password(sketch)
-    return lines
+    return [*lines, *_looked_at(builder, block, sketch)]
+
+
+def _looked_at(builder: Builder, block: Block, sketch: Sketch) -> list[str]:
+    setting = builder.draft.setting(block, "url")
+    written = setting.raw if setting and isinstance(setting.raw, str) else None
+    url = setting.key.value(written, Context(block.name, builder.draft.folder)) if setting and written else None
+    mode, _ = modes.chosen(builder.mode, builder.values, block)
+    how = modes.foretold(mode, builder.surroundings.has_password(block), url, sketch.variables)
+    return [f"    # looked at by {how}"] if how else []
 
 
 def _extra_env(sketch: Sketch) -> list[str]:

@@ -27,6 +27,7 @@ defaults:
   push_url: https://uptime-kuma.example.com/api/push/
 
   # The password of the repositories; or set RESTIC_PASSWORD in the environment, or use --environment-file.
+  # Without one, files are listed: that shows when something was stored last, not what. See mode: in the documentation.
   password_file: /etc/restic-monitor/password
 
   # What restic needs in its environment. A value may also be {from_file: PATH} or {from_env: VARIABLE}.

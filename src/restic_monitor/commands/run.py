@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from restic_monitor import process
-from restic_monitor.commands.common import Common, load, log, report_bugs
+from restic_monitor.commands.common import Common, close, load, log, report_bugs
 from restic_monitor.commands.signals import stopping
 from restic_monitor.model import Event, Repository, Result
 from restic_monitor.monitor import Monitor
@@ -50,23 +50,13 @@ def run(common: Common, options: Options) -> int:
                     _keep(results, event)
         except KeyboardInterrupt:  # the second signal: no more waiting
             process.end_all()
-    warnings = _close(state)
+    warnings = close(state) if state else ()
     ended = 128 + received[0] if received else 0
     bugs = report_bugs(monitor)
     report = _report(started, repositories, results, options, warnings, complete=not (ended or bugs))
     if not common.quiet:
         _print(report, options.format)
     return nagios.exit_status(report) if options.format == "nagios" else _exit_status(report, ended or bugs)
-
-
-def _close(state: State | None) -> tuple[str, ...]:
-    """The state file is no reason to end a run: what is wrong with it is a warning."""
-    if not state:
-        return ()
-    state.close()
-    for warning in state.warnings:
-        log.warning("%s", warning)
-    return tuple(state.warnings)
 
 
 def _keep(results: dict[str, Result], event: Event) -> None:

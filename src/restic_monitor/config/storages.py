@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ from restic_monitor import location
 from restic_monitor.backends import Backend
 from restic_monitor.backends.web import Web
 from restic_monitor.http import Http, Tls
-from restic_monitor.location import Local, Rclone, Rest, Sftp
+from restic_monitor.location import Local, Location, Rclone, Rest, Sftp
 from restic_monitor.secret import Secret
 
 if TYPE_CHECKING:
@@ -21,6 +21,20 @@ if TYPE_CHECKING:
 
 class NotListableError(Exception):
     """restic can look at this repository, a listing cannot; the reason in a few words."""
+
+
+def unlistable(place: Location, environment: Collection[str]) -> str | None:
+    """Why only restic can look there; `environment` are the names of the variables that are set."""
+    match place:
+        case location.S3() if "RESTIC_AWS_ASSUME_ROLE_ARN" in environment:
+            return "only restic assumes the role of RESTIC_AWS_ASSUME_ROLE_ARN"
+        case Rest(url) if url.startswith(("http+unix:", "https+unix:")):
+            return "a rest-server behind a Unix socket cannot be listed yet"
+        case Rclone(remote) if location.passwords(f"rclone:{remote}"):
+            return "the address holds a secret, which rclone would show in the list of processes"
+        case Local() | location.S3() | Rest() | Sftp() | Rclone():
+            return None
+    return f"{type(place).__name__.lower()} cannot be listed yet"
 
 
 @dataclass(slots=True)
@@ -36,6 +50,8 @@ class Storages:
         """`options` are restic's `-o` for this scheme, `environment` what restic would get. Raises NotListableError, and
         ValueError with a sentence for a mistake."""
         place = location.parse(url)
+        if reason := unlistable(place, {name for name, value in environment.items() if value}):
+            raise NotListableError(reason)
         if isinstance(place, Local):
             from restic_monitor.backends.local import Local as Folder  # noqa: PLC0415
 
@@ -46,17 +62,14 @@ class Storages:
             return self._rest(place, environment, tls)
         if isinstance(place, Sftp):
             return _sftp(place, options, environment)
-        if isinstance(place, Rclone):
-            return _rclone(place, options, environment)
-        raise NotListableError(f"{type(place).__name__.lower()} cannot be listed yet")
+        assert isinstance(place, Rclone)
+        return _rclone(place, options, environment)
 
     def _s3(self, place: location.S3, options: Mapping[str, str], environment: Mapping[str, str], tls: Tls) -> Backend:
         from restic_monitor.backends.s3 import S3  # noqa: PLC0415
         from restic_monitor.backends.s3.credentials import Signer, find  # noqa: PLC0415
         from restic_monitor.backends.s3.endpoint import endpoint  # noqa: PLC0415
 
-        if environment.get("RESTIC_AWS_ASSUME_ROLE_ARN"):
-            raise NotListableError("only restic assumes the role of RESTIC_AWS_ASSUME_ROLE_ARN")
         anonymous = options.get("s3.unsafe-anonymous-auth", "").lower() in ("1", "t", "true")
         source = None if anonymous else find(environment)
         signer = None if source is None else self._signers.setdefault(source, Signer(source))
@@ -67,8 +80,6 @@ class Storages:
         from restic_monitor.backends.rest import Rest as Server  # noqa: PLC0415
         from restic_monitor.backends.rest import split  # noqa: PLC0415
 
-        if place.url.startswith("http+unix:"):
-            raise NotListableError("a rest-server behind a Unix socket cannot be listed yet")
         url, user, password = split(place.url)
         if not user and not password:
             user, password = environment.get("RESTIC_REST_USERNAME", ""), environment.get("RESTIC_REST_PASSWORD", "")
@@ -100,8 +111,6 @@ def _sftp(place: Sftp, options: Mapping[str, str], environment: Mapping[str, str
 def _rclone(place: Rclone, options: Mapping[str, str], environment: Mapping[str, str]) -> Backend:
     from restic_monitor.backends.rclone import Rclone as Program  # noqa: PLC0415
 
-    if location.passwords(f"rclone:{place.remote}"):
-        raise NotListableError("the address holds a secret, which rclone would show in the list of processes")
     return Program(place.remote, environment, options.get("rclone.program") or "rclone")
 
 

@@ -17,7 +17,7 @@ from restic_monitor.environment import Layer, Variable
 class Sketch:
     """restic's environment by name: each variable's origin, and its setting in the file, if it has one.
 
-    The values of settings are not read yet: theirs are placeholders.
+    The values of settings are not read yet: theirs are placeholders, "" where the file itself says so.
     """
 
     variables: Mapping[str, Variable]
@@ -83,4 +83,4 @@ class Surroundings:
 
 
 def _marked(settings: Mapping[str, Setting | None]) -> dict[str, str | None]:
-    return {name: "(not read)" if setting else None for name, setting in settings.items()}
+    return {name: ("(not read)" if setting.raw else "") if setting else None for name, setting in settings.items()}

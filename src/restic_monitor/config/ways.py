@@ -18,7 +18,7 @@ from restic_monitor.checks.readable import Readable
 from restic_monitor.checks.stored import StoredRecently
 from restic_monitor.checks.strays import Strays
 from restic_monitor.checks.vanished import Vanished
-from restic_monitor.config import keys
+from restic_monitor.config import keys, modes
 from restic_monitor.config.draft import Block
 from restic_monitor.config.problems import dotted
 from restic_monitor.config.sources import Source
@@ -26,7 +26,6 @@ from restic_monitor.config.storages import NotListableError, Storages, options_o
 from restic_monitor.config.surroundings import Surroundings
 from restic_monitor.config.values import Values
 from restic_monitor.environment import Variable
-from restic_monitor.errors import UsageError
 from restic_monitor.http import Tls
 from restic_monitor.model import Check, Receiver, Repository, Watch
 from restic_monitor.probes.listing import Listing
@@ -35,7 +34,7 @@ from restic_monitor.secret import Redactor, Secret, secrets_in
 from restic_monitor.state import State
 
 DEFAULT_MAX_AGE = timedelta(days=1)
-DEFAULT_MODE = "auto"
+DEFAULT_MODE = modes.DEFAULT
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,18 +75,16 @@ class Ways:
         max_age = self.values.get(block, "max_age") or (DEFAULT_MAX_AGE, "1d (default)")
         values = (self.values.value(s, block.name) for s in self.values.draft.setting_list(block, "restic_options"))
         options = tuple(option for option in values if option)
-        if not url:
-            return None
-        asked = Asked(block, url, max_age, tuple(receivers), timeout, options)
-        mode, password = chosen(self.mode, self.values, block)[0], self.surroundings.has_password(block)
-        if mode == "restic" or (mode == "auto" and password):
-            return self._by_restic(asked)
-        return self._by_listing_if_possible(asked, mode, password)
+        asked = Asked(block, url or "", max_age, tuple(receivers), timeout, options)
+        mode, password = modes.chosen(self.mode, self.values, block)[0], self.surroundings.has_password(block)
+        if modes.by_restic_alone(mode, password):
+            return self._by_restic(asked)  # also without an address, for the mistakes in its secrets
+        return self._by_listing_if_possible(asked, mode, password) if url else None
 
     def _by_listing_if_possible(self, asked: Asked, mode: str, password: bool) -> Way | None:
-        fast = mode == "fast" and password
+        otherwise = modes.by_restic_otherwise(mode, password, asked.url)
         try:
-            listing = self._by_listing(asked, times_needed=fast)
+            listing = self._by_listing(asked, times_needed=otherwise)
         except NotListableError as error:
             if mode != "listing":
                 return self._by_restic(asked, f"no listing: {error}" if mode == "fast" else None)
@@ -96,7 +93,7 @@ class Ways:
         except ValueError as error:
             self._problem(asked.block, "url", str(error))
             return None
-        if fast and location.scheme(asked.url) == "rest":
+        if otherwise:
             restic = self._by_restic(asked)
             return Way(replace(listing, otherwise=restic.repository), restic.environment)
         return Way(listing)
@@ -193,25 +190,6 @@ class Ways:
 def _repository(asked: Asked, probe: Listing | Restic, checks: Sequence[Check], notes: tuple[str, ...] = ()) -> Repository:
     watch = Watch(asked.block.name, tuple(checks), asked.receivers, asked.max_age[0])
     return Repository(asked.block.name, probe, (watch,), asked.timeout, notes)
-
-
-def chosen(mode: str | None, values: Values, block: Block) -> tuple[str, str]:
-    """The mode of a repository and where it comes from: --mode, the repository, defaults, RESTIC_MONITOR_FAST, auto."""
-    if mode:
-        return mode, "--mode"
-    if (setting := values.draft.setting(block, "mode")) and (written := values.value(setting, block.name)):
-        return str(written), setting.origin
-    return ("fast", "RESTIC_MONITOR_FAST") if fast(values.environment) else (DEFAULT_MODE, "default")
-
-
-def fast(environment: Mapping[str, str]) -> bool:
-    """RESTIC_MONITOR_FAST. Raises UsageError for a value that is no boolean."""
-    value = environment.get("RESTIC_MONITOR_FAST", "").strip().lower()
-    if value in keys.TRUE or value == "1":
-        return True
-    if value in keys.FALSE or value in ("", "0"):
-        return False
-    raise UsageError(f"RESTIC_MONITOR_FAST is {value!r}, which is neither true nor false")
 
 
 def _flag(flag: str, value: str | None) -> list[str]:

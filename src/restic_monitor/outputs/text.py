@@ -20,9 +20,13 @@ def render(report: Report) -> str:
 
 
 def row(report: Report, result: Result) -> tuple[str, str, str]:
-    """Status, name, and the message with what became of the push."""
-    notes = "".join(f"  [{note}]" for note in result.notes)
-    return result.status.name, one_line(result.watch.name), result.message + notes + push_note(report, result)
+    """Status, name, and the message with what else is to be known."""
+    return result.status.name, one_line(result.watch.name), result.message + notes(result) + push_note(report, result)
+
+
+def notes(result: Result) -> str:
+    """About the look: what is good to know."""
+    return "".join(f"  [{one_line(note)}]" for note in result.notes)
 
 
 def push_note(report: Report, result: Result) -> str:
