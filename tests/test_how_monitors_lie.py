@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -17,8 +18,9 @@ import pytest
 
 from conftest import Completed, Run
 from kuma import Kuma
-from looks import a_snapshot, fake_restic, listing, reporting_restic, reports_of, run_on
+from looks import Outcome, a_snapshot, fake_restic, listing, reporting_restic, reports_of, run_on
 from restics import PASSWORD, Backup, Repository, make_repository, require
+from servers import S3, Rest
 
 NEWEST = "0.19"
 
@@ -42,6 +44,19 @@ def pushed_by(run: Run, kuma: Kuma, repositories: Mapping[str, Mapping[str, Any]
     config.write_text(json.dumps(whole))
     config.chmod(0o600)
     return run("run", "--config", config, *options)
+
+
+def listed(run: Run, url: str | Path, *options: str, env: Mapping[str, str] | None = None, **keys: object) -> Outcome:
+    """A look without the password, and without a restic on this machine."""
+    outcome = run_on(run, url, run.home / "no-restic", *options, env=env, mode="listing", **keys)
+    assert outcome.result["source"] == "listing"
+    return outcome
+
+
+def stored(repository: Repository, hours: float) -> None:
+    """All its snapshot files get that age."""
+    for file in (repository.path / "snapshots").iterdir():
+        os.utime(file, (time.time() - hours * 3600,) * 2)
 
 
 def token(kuma: Kuma, name: str) -> str:
@@ -73,6 +88,16 @@ def test_case_1_time_zone_dropped(run: Run, tmp_path: Path, zone: str, hours: fl
     assert outcome.status == ("up" if hours < 10 else "down")
 
 
+@pytest.mark.parametrize("ours", ["UTC", "America/New_York", "Asia/Kathmandu"])
+def test_case_1_a_listing_knows_no_time_zones(run: Run, tmp_path: Path, ours: str) -> None:
+    repository = make_repository(tmp_path / "repo", NEWEST, [Backup(ago(1))])
+    stored(repository, 9.9)
+    for limit, status in (("10h", "up"), ("9h", "down")):
+        outcome = listed(run, repository.path, env={"TZ": ours}, max_age=limit)
+        assert outcome.result["age_seconds"] == pytest.approx(9.9 * 3600, abs=60)
+        assert outcome.status == status
+
+
 def test_case_2_stale_result_served(run: Run, tmp_path: Path, kuma: Kuma) -> None:
     """A failed look is never answered with what the last good one saw."""
     repository = {"url": "/srv/restic", "restic": str(restic_with(tmp_path, ago(1)))}
@@ -93,6 +118,19 @@ def test_case_3_a_rewritten_snapshot_is_no_new_backup(run: Run, tmp_path: Path, 
     assert time.time() - file.stat().st_mtime < 60
     outcome = run_on(run, repository.path, repository.restic)
     assert (outcome.status, outcome.result["code"]) == ("down", "stale")
+
+
+def test_case_3_a_listing_cannot_see_a_rewrite_and_does_not_call_it_a_backup(run: Run, tmp_path: Path) -> None:
+    """It says what it knows: a file is new, another is gone. A look by restic now and then tells what is true."""
+    repository = make_repository(tmp_path / "repo", NEWEST, [Backup(ago(50 * 24))])
+    stored(repository, 50 * 24)
+    assert listed(run, repository.path).result["code"] == "stale"
+    repository.run("tag", "--add", "kept")
+    outcome = listed(run, repository.path)
+    assert outcome.status == "up"
+    assert outcome.message.startswith("OK newest file stored 0s ago (limit 1d")
+    assert outcome.message.endswith("; 1 snapshot file; 1 new, 1 gone since the last look")
+    assert run_on(run, repository.path, repository.restic).result["code"] == "stale"
 
 
 def test_case_4_future_dated_snapshot(run: Run, tmp_path: Path) -> None:
@@ -118,6 +156,17 @@ def test_case_4_a_clock_that_is_a_little_fast_is_no_attack(run: Run, tmp_path: P
     assert (outcome.status, outcome.result["age_seconds"]) == ("up", 0)
 
 
+def test_case_4_a_listing_is_not_deceived_by_a_future_snapshot(run: Run, tmp_path: Path) -> None:
+    """What counts is when the file was stored. Where the store's clock was fast, that is in the future, and does not count."""
+    repository = make_repository(tmp_path / "repo", NEWEST, [Backup(ago(-90 * 24))])
+    stored(repository, 48)
+    assert listed(run, repository.path).result["code"] == "stale"
+    stored(repository, -24)
+    outcome = listed(run, repository.path)
+    assert (outcome.status, outcome.result["code"]) == ("down", "missing")
+    assert "1 file is dated in the future (" in outcome.message
+
+
 def test_case_5_corrupt_snapshot_skipped(run: Run, tmp_path: Path, kuma: Kuma, restic_version: str) -> None:
     """restic leaves it out of its list and exits with 0."""
     repository = make_repository(tmp_path / "repo", restic_version, [Backup(ago(2)), Backup(ago(1))])
@@ -126,14 +175,69 @@ def test_case_5_corrupt_snapshot_skipped(run: Run, tmp_path: Path, kuma: Kuma, r
     file.chmod(0o600)
     os.truncate(file, 100)
     completed = pushed_by(run, kuma, {"web": {"url": str(repository.path), "restic": str(repository.restic)}})
-    assert told(kuma) == {"web": ("down", f"ERROR 1 snapshot file is damaged or unreadable: {newest[:8]}")}
+    status, message = told(kuma)["web"]
+    assert status == "down"
+    assert message.startswith(f"ERROR 1 snapshot file is damaged or unreadable: {newest[:8]}")
     assert completed.returncode == 1
+
+
+@pytest.mark.parametrize(("size_bytes", "code"), [(0, "stale"), (20, "stale"), (100, "error")])
+def test_case_5_a_listing_sees_what_did_not_arrive_whole(run: Run, tmp_path: Path, size_bytes: int, code: str) -> None:
+    """Empty files do occur where a snapshot should be. Of the newest file, the content must be what its name says."""
+    repository = make_repository(tmp_path / "repo", NEWEST, [Backup(ago(48))])
+    stored(repository, 48)
+    before = set((repository.path / "snapshots").iterdir())
+    repository.backup(Backup(ago(1)))
+    (newest,) = set((repository.path / "snapshots").iterdir()) - before
+    newest.chmod(0o600)
+    os.truncate(newest, size_bytes)
+    outcome = listed(run, repository.path)
+    assert (outcome.status, outcome.result["code"]) == ("down", code)
+    assert newest.name[:8] in outcome.message
+
+
+def test_case_6_a_listing_is_not_a_restore(run: Run, tmp_path: Path) -> None:
+    """Nor is restic's list of snapshots. Neither reads what was backed up."""
+    repository = make_repository(tmp_path / "repo", NEWEST, [Backup(ago(1))])
+    shutil.rmtree(repository.path / "data")
+    assert listed(run, repository.path).status == "up"
+    assert run_on(run, repository.path, repository.restic).status == "up"
+
+
+def test_case_6_a_listing_sees_that_nobody_can_open_the_repository(run: Run, tmp_path: Path) -> None:
+    repository = make_repository(tmp_path / "repo", NEWEST, [Backup(ago(1))])
+    shutil.rmtree(repository.path / "keys")
+    outcome = listed(run, repository.path)
+    assert (outcome.status, outcome.result["code"]) == ("down", "error")
+    assert outcome.message.startswith("ERROR no key in the repository")
+
+
+def test_case_8_a_listing_cannot_tell_hosts_apart(run: Run, tmp_path: Path) -> None:
+    """A host that stopped is hidden by one that did not; give each its own repository, or the program the password."""
+    repository = make_repository(tmp_path / "repo", NEWEST, [Backup(ago(48), "laptop")])
+    stored(repository, 48)
+    repository.backup(Backup(ago(1), "web1"))
+    outcome = listed(run, repository.path)
+    assert outcome.status == "up"
+    assert "laptop" not in outcome.completed.stdout
 
 
 def test_case_9_a_repository_without_snapshots_does_not_vanish(run: Run, tmp_path: Path, kuma: Kuma) -> None:
     repository = make_repository(tmp_path / "repo", NEWEST)
     pushed_by(run, kuma, {"web": {"url": str(repository.path), "restic": str(repository.restic)}})
     assert told(kuma) == {"web": ("down", "MISSING no snapshot in the repository")}
+
+
+def test_case_9_nor_does_it_for_a_listing(run: Run, tmp_path: Path) -> None:
+    repository = make_repository(tmp_path / "repo", NEWEST, [Backup(ago(1))])
+    listed(run, repository.path)
+    repository.run("forget", "--unsafe-allow-remove-all", "--tag", "", "--quiet")
+    outcome = listed(run, repository.path, max_vanished="50%")
+    assert (outcome.status, outcome.result["code"]) == ("down", "missing")
+    assert outcome.message == (
+        "MISSING no snapshot file in the repository; 0 new, 1 gone since the last look; "
+        "1 of 1 snapshot files are gone since the last look (limit 50%); was that you?"
+    )
 
 
 def test_case_10_wrong_filter_inherited(run: Run, tmp_path: Path, restic_version: str) -> None:
@@ -205,6 +309,45 @@ def test_case_13_the_status_is_always_said(run: Run, tmp_path: Path, kuma: Kuma)
     assert words == {"fresh": "OK", "stale": "STALE", "warn": "WARN", "unknown": "ERROR"}
 
 
+def test_case_15_neighbours_and_folder_markers_are_no_snapshots(run: Run, s3: S3) -> None:
+    """`snapshots` as a prefix is that of `snapshots-old/`, too; and what is there need not be a snapshot."""
+    repository = make_repository(s3.folder / "case15" / "repo", NEWEST, [Backup(ago(48))])
+    stored(repository, 48)
+    (old,) = (repository.path / "snapshots").iterdir()
+    for folder in ("snapshots-old", "snapshot", "snapshots/snapshots"):
+        (repository.path / folder).mkdir()
+        (repository.path / folder / ("e" * 64)).write_bytes(old.read_bytes())
+    (repository.path / "snapshots" / ("e" * 64)).touch()
+    outcome = listed(run, s3.location("case15/repo"), env=s3.env)
+    assert (outcome.status, outcome.result["code"], outcome.result["snapshots"]) == ("down", "stale", 1)
+
+
+def test_case_15_the_newest_may_be_on_any_page(run: Run, s3: S3) -> None:
+    """Names are in no order of time; a page has 1,000."""
+    repository = make_repository(s3.folder / "case15-pages" / "repo", NEWEST, [Backup(ago(1))])
+    (newest,) = (repository.path / "snapshots").iterdir()
+    for number in range(1100):
+        name = f"{number * 7919 % 65536:04x}{number:060x}"
+        file = repository.path / "snapshots" / name
+        file.write_bytes(b"x" * 99)
+        os.utime(file, (time.time() - 48 * 3600,) * 2)
+    outcome = listed(run, s3.location("case15-pages/repo"), env=s3.env)
+    assert (outcome.status, outcome.result["snapshots"]) == ("up", 1101)
+    assert newest.name[:8] in outcome.message
+
+
+def test_case_16_a_rest_server_tells_no_times(run: Run, rest: Rest) -> None:
+    """Not even of a snapshot that was stored this minute; from then on, what is new is known to be."""
+    repository = make_repository(rest.folder / "case16", NEWEST, [Backup(ago(0))])
+    outcome = listed(run, rest.location("case16"))
+    assert (outcome.status, outcome.result["age_seconds"]) == ("unknown", None)
+    repository.backup(Backup(ago(0)))
+    assert listed(run, rest.location("case16"), "--no-state").status == "unknown"
+    outcome = listed(run, rest.location("case16"))
+    assert outcome.status == "up"
+    assert outcome.result["age_seconds"] < 60
+
+
 def test_case_17_silence_is_not_health(run: Run, tmp_path: Path, kuma: Kuma) -> None:
     """Each repository is told about, whatever happens to the others, and each with a reason."""
     (tmp_path / "a").mkdir()
@@ -268,6 +411,18 @@ def test_case_23_a_running_backup_and_a_forgotten_lock_are_no_obstacle(run: Run,
     repository = make_repository(tmp_path / "repo", restic_version, [Backup(ago(1))])
     (repository.path / "locks" / ("ab" * 32)).write_bytes(b"no lock that could be read")
     assert run_on(run, repository.path, repository.restic).status == "up"
+
+
+def test_case_23_a_listing_tells_a_forgotten_lock_from_a_running_backup(run: Run, tmp_path: Path) -> None:
+    """Of one, `forget` and `prune` did not run for 52 days, and nobody knew."""
+    repository = make_repository(tmp_path / "repo", NEWEST, [Backup(ago(1))])
+    lock = repository.path / "locks" / ("ab" * 32)
+    lock.write_bytes(b"a lock is a sealed file of some hundred bytes" * 4)
+    assert listed(run, repository.path).status == "up"
+    os.utime(lock, (time.time() - 52 * 86400,) * 2)
+    outcome = listed(run, repository.path)
+    assert outcome.status == "warn"
+    assert outcome.message.startswith("WARN a lock is 52d old; when no restic is running: restic unlock")
 
 
 def test_case_27_read_only_credentials_suffice(run: Run, tmp_path: Path, restic_version: str) -> None:

@@ -19,5 +19,5 @@ class Clock:
         if seen.skew is None or abs(seen.skew) <= TOLERANCE:
             return Verdict("clock", Status.UP, Code.OK, "the clocks agree")
         direction = "ahead of" if seen.skew > timedelta(0) else "behind"
-        message = f"the store's clock is {format_duration(abs(seen.skew))} {direction} this machine's"
+        message = f"the store's clock is {format_duration(abs(seen.skew))} {direction} this machine's; set the wrong one right"
         return Verdict("clock", Status.WARN, Code.WARN, message)

@@ -15,4 +15,6 @@ class Content:
     def judge(self, seen: Observation, now: datetime) -> Verdict:
         if not seen.unreadable:
             return Verdict("content", Status.UP, Code.OK, "the newest file is what its name says, or may not be read")
-        return Verdict("content", Status.DOWN, Code.ERROR, f"the newest snapshot file is damaged: {seen.unreadable[0][:8]}")
+        damaged = f"the snapshot file {seen.unreadable[0][:8]} is damaged: its content is not what its name says"
+        message = f"{damaged}; run restic check, and back up again"
+        return Verdict("content", Status.DOWN, Code.ERROR, message)

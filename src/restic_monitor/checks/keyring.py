@@ -10,9 +10,13 @@ from restic_monitor.model import Code, Observation, Status, Verdict
 
 @dataclass(frozen=True, slots=True)
 class Keyring:
-    """A key that is new or gone since the last look is WARN, once: the next look knows it."""
+    """A key that is new or gone since the last look is WARN, once: the next look knows it. No key at all is DOWN: nobody can
+    open the repository, and restic never takes the last one away. Keys that may not be listed are not judged."""
 
     def judge(self, seen: Observation, now: datetime) -> Verdict:
+        if seen.keys and not seen.keys.files:
+            message = "no key in the repository, so nobody can open it: put the files of keys/ back"
+            return Verdict("keys", Status.DOWN, Code.ERROR, message)
         told = []
         for what, names in (("new", seen.keys and seen.keys.appeared), ("gone", seen.keys and seen.keys.vanished)):
             if names:

@@ -18,9 +18,10 @@ class Locks:
 
     def judge(self, seen: Observation, now: datetime) -> Verdict:
         now += seen.skew or timedelta(0)
-        stale = [now - lock.before for lock in (seen.locks.files if seen.locks else ()) if now - lock.before > STALE]
+        stale = [lock for lock in (seen.locks.files if seen.locks else ()) if now - lock.before > STALE]
         if not stale:
             return Verdict("locks", Status.UP, Code.OK, "no stale lock")
-        oldest = format_duration(max(stale))
-        what = f"a lock is {oldest} old" if len(stale) == 1 else f"{len(stale)} locks are up to {oldest} old"
+        oldest = min(stale, key=lambda lock: lock.before)
+        age = f"{'' if oldest.exact else 'at least '}{format_duration(now - oldest.before)} old"
+        what = f"a lock is {age}" if len(stale) == 1 else f"{len(stale)} locks, the oldest is {age}"
         return Verdict("locks", Status.WARN, Code.WARN, f"{what}; when no restic is running: restic unlock")

@@ -32,6 +32,8 @@ class StoredRecently:
         files = seen.stored.files
         future = [file for file in files if file.exact and file.before > now + CLOCK_TOLERANCE]
         past = [file for file in files if not (file.exact and file.before > now + CLOCK_TOLERANCE)]
+        if future and not past:
+            return Verdict("stored", Status.DOWN, Code.MISSING, f"no snapshot file that counts: {_in_future(future)}")
         verdict = self._judge(past, now)
         told = [verdict.message, *([] if not future else [_in_future(future)]), *_changes(seen.stored)]
         status, code = (Status.WARN, Code.WARN) if future and verdict.status is Status.UP else (verdict.status, verdict.code)
@@ -55,20 +57,28 @@ class StoredRecently:
     ) -> Verdict:
         """The age is the older bound, the one that is certain; `newest` has a time only where the store tells it."""
         counted = f"{count} snapshot file{'s' if count > 1 else ''}"
-        message = f"{self._age(newest, younger, older)} (limit {self.shown}); {newest.name[:8]}"
+        message = f"newest file stored {self._age(newest, younger, older)} (limit {self.shown}); {newest.name[:8]}"
         if newest.exact:
             message += f" {newest.before.astimezone(UTC):%Y-%m-%d %H:%MZ}"
         snapshot = Snapshot(newest.name, newest.before) if newest.exact else None
         return Verdict("stored", status, code, f"{message}; {counted}", snapshot, older)
 
     def _age(self, newest: Stored, younger: timedelta, older: timedelta | None) -> str:
-        if newest.exact:
-            return f"newest file stored {self._shown(younger)} ago"
-        if older is None:
-            return f"newest file stored before the first look {self._shown(younger)} ago; the server tells no times"
+        """And where that decides nothing, what will: the server tells no times."""
+        low = self._shown(younger)
         if younger > self.limit:
-            return f"newest file stored at least {self._shown(younger)} ago"
-        return f"newest file stored {self._shown(younger)} to {self._shown(older)} ago"
+            return (
+                f"{low} ago"
+                if newest.exact
+                else f"at least {low} ago"
+                if older is not None
+                else f"before the first look, {low} ago"
+            )
+        if older is None:
+            return f"before the first look, {low} ago, and the server tells no times: wait for a new file"
+        high = self._shown(older)
+        span = low if low == high else f"{low} to {high}"
+        return f"{span} ago" if older <= self.limit else f"{span} ago, and the server tells no times: look more often"
 
     def _shown(self, age: timedelta) -> str:
         """To the second where "1d ago (limit 1d)" would be the reason to be stale."""

@@ -18,7 +18,8 @@ class Strays:
         strays = seen.suspicious or ()
         if not strays:
             return Verdict("strays", Status.UP, Code.OK, "nothing else in snapshots/")
-        more = f" and {len(strays) - _SHOWN} more" if len(strays) > _SHOWN else ""
-        files = "1 file" if len(strays) == 1 else f"{len(strays)} files"
-        message = f"{files} in snapshots/ cannot be a snapshot: {', '.join(strays[:_SHOWN])}{more}"
+        shown = ", ".join(strays[:_SHOWN]) + (f" and {len(strays) - _SHOWN} more" if len(strays) > _SHOWN else "")
+        one = len(strays) == 1
+        files = "1 file in snapshots/ is no snapshot" if one else f"{len(strays)} files in snapshots/ are no snapshots"
+        message = f"{files}: {shown}; when no restic is running, remove {'it' if one else 'them'}"
         return Verdict("strays", Status.WARN, Code.WARN, message)

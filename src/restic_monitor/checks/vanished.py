@@ -23,5 +23,5 @@ class Vanished:
         amount = 100 * gone / before if self.share and before else gone
         if not gone or amount <= self.limit:
             return Verdict("vanished", Status.UP, Code.OK, "no more gone than allowed")
-        message = f"{gone} of {before} snapshot files are gone since the last look (limit {self.shown})"
+        message = f"{gone} of {before} snapshot files are gone since the last look (limit {self.shown}); was that you?"
         return Verdict("vanished", Status.WARN, Code.WARN, message)

@@ -181,7 +181,7 @@ def _extra_env(sketch: Sketch) -> list[str]:
     return [
         _line("      ", name, HIDDEN if isinstance(setting.raw, str) else str(setting.raw), setting.origin)
         for name, setting in sketch.settings.items()
-        if setting and setting.key.name == "extra_env"
+        if setting.key.name == "extra_env"
     ]
 
 

@@ -8,12 +8,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from restic_monitor import process
 from restic_monitor.commands.common import Common, close, load, log, report_bugs
 from restic_monitor.commands.signals import stopping
 from restic_monitor.model import Event, Repository, Result
 from restic_monitor.monitor import Monitor
-from restic_monitor.outputs import json, nagios, text
+from restic_monitor.outputs import text
 from restic_monitor.outputs.report import Report
 from restic_monitor.receivers.dry import Dry
 from restic_monitor.state import State
@@ -45,18 +44,24 @@ def run(common: Common, options: Options) -> int:
             for event in _shown(monitor.run(), repositories, common, options):
                 _keep(results, event)
             if received:
-                process.end_all()
+                _end_children()
                 for event in monitor.finish(_FINISH_SECONDS):
                     _keep(results, event)
         except KeyboardInterrupt:  # the second signal: no more waiting
-            process.end_all()
+            _end_children()
     warnings = close(state) if state else ()
     ended = 128 + received[0] if received else 0
     bugs = report_bugs(monitor)
     report = _report(started, repositories, results, options, warnings, complete=not (ended or bugs))
     if not common.quiet:
         _print(report, options.format)
-    return nagios.exit_status(report) if options.format == "nagios" else _exit_status(report, ended or bugs)
+    return _exit_status(report, options.format, ended or bugs)
+
+
+def _end_children() -> None:
+    from restic_monitor import process  # noqa: PLC0415 - a run that lists starts none
+
+    process.end_all()
 
 
 def _keep(results: dict[str, Result], event: Event) -> None:
@@ -109,8 +114,12 @@ def _report(
 
 def _print(report: Report, form: str) -> None:
     if form == "json":
+        from restic_monitor.outputs import json  # noqa: PLC0415
+
         sys.stdout.write(json.render(report))
     elif form == "nagios":
+        from restic_monitor.outputs import nagios  # noqa: PLC0415
+
         sys.stdout.write(nagios.render(report))
     elif sys.stdout.isatty():
         from restic_monitor.outputs import terminal  # noqa: PLC0415
@@ -120,8 +129,12 @@ def _print(report: Report, form: str) -> None:
         sys.stdout.write(text.render(report))
 
 
-def _exit_status(report: Report, ended: int) -> int:
+def _exit_status(report: Report, form: str, ended: int) -> int:
     """`ended` when a signal (128+N) or a bug (70) ended the run; 0 up, 1 something DOWN or UNKNOWN, 3 a push failed."""
+    if form == "nagios":
+        from restic_monitor.outputs import nagios  # noqa: PLC0415
+
+        return nagios.exit_status(report)
     if ended:
         return ended
     if report.failed_pushes:

@@ -118,7 +118,7 @@ class Builder:
                 message = f"RESTIC_PASSWORD_FILE and RESTIC_PASSWORD_COMMAND are both set in {where}; keep one of them"
                 self.draft.problems.add(blocks[0].place, "repositories", message)
             elif "RESTIC_PASSWORD_FILE" in named and (problem := unreadable(way.environment["RESTIC_PASSWORD_FILE"].value)):
-                setting = self.surroundings.sketch(block).settings["RESTIC_PASSWORD_FILE"]
+                setting = self.surroundings.sketch(block).settings.get("RESTIC_PASSWORD_FILE")
                 where = f"RESTIC_PASSWORD_FILE of {way.environment['RESTIC_PASSWORD_FILE'].origin}"
                 # without a setting it is one mistake of the environment, told once
                 place, where = (setting.place, setting.path) if setting else (blocks[0].place, where)

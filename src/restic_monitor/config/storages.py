@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from restic_monitor import location
 from restic_monitor.backends import Backend
-from restic_monitor.backends.web import Web
 from restic_monitor.http import Http, Tls
 from restic_monitor.location import Local, Location, Rclone, Rest, Sftp
 from restic_monitor.secret import Secret
@@ -69,6 +68,7 @@ class Storages:
         from restic_monitor.backends.s3 import S3  # noqa: PLC0415
         from restic_monitor.backends.s3.credentials import Signer, find  # noqa: PLC0415
         from restic_monitor.backends.s3.endpoint import endpoint  # noqa: PLC0415
+        from restic_monitor.backends.web import Web  # noqa: PLC0415
 
         anonymous = options.get("s3.unsafe-anonymous-auth", "").lower() in ("1", "t", "true")
         source = None if anonymous else find(environment)
@@ -79,6 +79,7 @@ class Storages:
     def _rest(self, place: Rest, environment: Mapping[str, str], tls: Tls) -> Backend:
         from restic_monitor.backends.rest import Rest as Server  # noqa: PLC0415
         from restic_monitor.backends.rest import split  # noqa: PLC0415
+        from restic_monitor.backends.web import Web  # noqa: PLC0415
 
         url, user, password = split(place.url)
         if not user and not password:

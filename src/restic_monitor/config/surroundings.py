@@ -21,7 +21,7 @@ class Sketch:
     """
 
     variables: Mapping[str, Variable]
-    settings: Mapping[str, Setting | None]
+    settings: Mapping[str, Setting]
     lost_halves: Sequence[str]
 
 
@@ -33,12 +33,18 @@ class Surroundings:
     layers: tuple[Layer, ...]
     values: Values
     _outside: dict[str, Variable] = field(init=False, repr=False)
+    _last: tuple[Block, Sketch] | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self._outside = environments.merge(self.layers)
 
     def sketch(self, block: Block) -> Sketch:
         """What restic's environment will hold, before anything secret is read."""
+        if not self._last or self._last[0] is not block:
+            self._last = block, self._sketch(block)
+        return self._last[1]
+
+    def _sketch(self, block: Block) -> Sketch:
         path = dotted("repositories", block.name)
         own: dict[str, dict[str, Setting | None]] = {
             "defaults.extra_env": self.draft.defaults.extra_env,
@@ -47,7 +53,12 @@ class Surroundings:
         }
         inside = [Layer(origin, _marked(settings)) for origin, settings in own.items()]
         merged = environments.merge(inside, self._outside)
-        settings = {name: own.get(variable.origin, {}).get(name) for name, variable in merged.items()}
+        settings = {
+            name: setting
+            for origin, variables in own.items()
+            for name, setting in variables.items()
+            if setting and name in merged and merged[name].origin == origin
+        }
         return Sketch(merged, settings, environments.lost_halves([*self.layers, *inside], merged))
 
     def _password_variables(self, block: Block) -> dict[str, Setting | None]:
@@ -75,9 +86,9 @@ class Surroundings:
         for name, variable in sketch.variables.items():
             if name in without:
                 continue
-            setting = sketch.settings[name]
-            value = self.values.value(setting, block.name) if setting else variable.value
-            if value is not None:
+            if not (setting := sketch.settings.get(name)):
+                environment[name] = variable
+            elif (value := self.values.value(setting, block.name)) is not None:
                 environment[name] = Variable(value, variable.origin)
         return environment
 

@@ -27,9 +27,8 @@ from restic_monitor.config.surroundings import Surroundings
 from restic_monitor.config.values import Values
 from restic_monitor.environment import Variable
 from restic_monitor.http import Tls
-from restic_monitor.model import Check, Receiver, Repository, Watch
+from restic_monitor.model import Check, Probe, Receiver, Repository, Watch
 from restic_monitor.probes.listing import Listing
-from restic_monitor.probes.restic import Restic
 from restic_monitor.secret import Redactor, Secret, secrets_in
 from restic_monitor.state import State
 
@@ -132,6 +131,8 @@ class Ways:
     # by restic
 
     def _by_restic(self, asked: Asked, note: str | None = None) -> Way:
+        from restic_monitor.probes.restic import Restic  # noqa: PLC0415 - 20 ms, for who uses it
+
         block = asked.block
         merged = self.surroundings.environment(block)
         child = {name: variable.value for name, variable in merged.items()}
@@ -187,7 +188,7 @@ class Ways:
         return Redactor((*secrets_in(child.items()), *secrets), self.values.revealed)
 
 
-def _repository(asked: Asked, probe: Listing | Restic, checks: Sequence[Check], notes: tuple[str, ...] = ()) -> Repository:
+def _repository(asked: Asked, probe: Probe, checks: Sequence[Check], notes: tuple[str, ...] = ()) -> Repository:
     watch = Watch(asked.block.name, tuple(checks), asked.receivers, asked.max_age[0])
     return Repository(asked.block.name, probe, (watch,), asked.timeout, notes)
 

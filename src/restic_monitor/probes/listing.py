@@ -19,12 +19,14 @@ from restic_monitor.secret import Redactor
 
 _log = logging.getLogger(__name__)
 _ID = re.compile(r"[0-9a-f]{64}")
-_UPLOAD = re.compile(r"[0-9a-f]{64}-tmp-\d*")
+_UPLOAD = re.compile(r"[0-9a-f]{64}(-tmp-|-restic-temp-|\.rest-server-temp|\.[0-9a-f]{8}\.partial).*")
+"""How a file is called until it is complete: by restic on a disk and over sftp, by rest-server, by rclone."""
 _SEAL_BYTES = 32
 _LONGEST_UPLOAD = timedelta(days=1)
 _CONTENT_LIMIT_BYTES = 16 * 1024 * 1024
 _CLOCK_TOLERANCE = timedelta(minutes=1)
-_REASON_LIMIT = 150
+_REASON_LIMIT = 185
+_URL_LIMIT = 100
 _UNREAD = "unread"
 _HEALS = (Kind.UNREACHABLE, Kind.TIMEOUT, Kind.THROTTLED)
 
@@ -56,24 +58,26 @@ class Listing:
             self.backend.close()
 
     def _observe(self, deadline: float) -> Observation:
-        seen = _Seen()
-        begun = datetime.now(UTC)
+        recalled = self.memory.recall() if self.memory else None  # before the listing begins: `state` says why
+        seen, begun = _Seen(), datetime.now(UTC)
         entries = self.backend.list("", deadline)
         for entry in entries:
             seen.add(entry)
         skew = entries.skew or timedelta(0)
-        begun, ended = begun + skew, datetime.now(UTC) + skew
+        ended = datetime.now(UTC) + skew
+        begun = min(begun + skew, ended)  # our clock may be set back meanwhile
         if not seen.files["keys"] and not seen.files["snapshots"]:
             self._is_there(seen, "keys" in entries.denied, deadline)
         if self.times_needed and any(entry.modified is None for entry in seen.files["snapshots"].values()):
             raise NoTimesError("the server tells no times of its files")
-        past = self._past(begun)
-        folders = {folder: _dated(seen.files[folder], folder, past, ended) for folder in FOLDERS}
+        past = _usable(recalled, begun)
+        latest = max(ended, recalled.looked) if recalled else ended  # whichever of the two looks had the right clock
+        folders = {folder: _dated(seen.files[folder], folder, past, latest) for folder in FOLDERS}
         unreadable, notes = self._content(seen.files["snapshots"], folders["snapshots"], past, deadline)
         if self.memory:
             noted = frozenset({_UNREAD} if unreadable is None else ())
             self.memory.remember(Past(begun, {f: files for f, files in folders.items() if f not in entries.denied}, noted))
-            notes = notes if past else (*notes, "no earlier look to compare with")
+            notes = notes if past else (*notes, _nothing_to_compare(recalled))
         known = {f: None if f in entries.denied else _folder(folders[f], f, past) for f in FOLDERS}
         return Observation(
             self.source,
@@ -86,24 +90,20 @@ class Listing:
             notes=notes,
         )
 
-    def _past(self, begun: datetime) -> Past | None:
-        """The last look; one that lies in the future was made with a clock that was wrong, and proves nothing."""
-        past = self.memory.recall() if self.memory else None
-        return past if past and past.looked <= begun + _CLOCK_TOLERANCE else None
-
     def _is_there(self, seen: _Seen, keys_denied: bool, deadline: float) -> None:
         """Without keys and snapshots: is it a repository at all? Raises ProbeError when it is none, or when nobody can tell."""
-        here = f"at {self.shown_url}"
+        here = f"at {shorten(self.shown_url, _URL_LIMIT)}"
         try:
             there = seen.config or bool(self.backend.read("config", deadline, 1))
         except BackendError as error:
             if error.kind not in (Kind.MISSING, Kind.DENIED):
                 raise
             if error.kind is Kind.MISSING:
-                raise ProbeError(Code.ERROR, f"there is no repository {here}: no config, no keys, no snapshots") from None
-            raise ProbeError(Code.ERROR, f"nothing can be seen of a repository {here}: wrong address, or no access") from None
+                message = f"there is no repository {here}: no config, no keys, no snapshots; is the url right?"
+                raise ProbeError(Code.ERROR, message) from None
+            raise ProbeError(Code.ERROR, f"nothing can be seen of a repository {here}: wrong url, or no access") from None
         if not keys_denied:
-            what = "config but no keys: nobody can open it" if there else "an empty config and no keys"
+            what = "a config but no keys: nobody can open it" if there else "an empty config and no keys: did restic init end?"
             raise ProbeError(Code.ERROR, f"the repository {here} has {what}")
 
     # the newest file's content
@@ -111,10 +111,12 @@ class Listing:
     def _content(
         self, entries: Mapping[str, Entry], files: Mapping[str, Stored], past: Past | None, deadline: float
     ) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
-        """The newest file when its content is not what its name says, or None when it may not be read; and notes."""
+        """The newest file when its content is not what its name says, or None when it is not read; and notes."""
         newest = max(files.values(), key=lambda file: (file.before, file.name), default=None)
-        if not newest or (entries[newest.name].size or 0) > _CONTENT_LIMIT_BYTES:
+        if not newest:
             return (), ()
+        if (entries[newest.name].size or 0) > _CONTENT_LIMIT_BYTES:
+            return _unread("the newest file is too large", past)
         try:
             content = self.backend.read(f"snapshots/{newest.name}", deadline, _CONTENT_LIMIT_BYTES)
         except BackendError as error:
@@ -123,8 +125,7 @@ class Listing:
             if error.kind not in (Kind.DENIED, Kind.REFUSED):
                 raise
             _log.info("%s: contents are not checked: %s", self.name, self.redact(error.message))
-            noted = past is not None and _UNREAD in past.noted
-            return None, () if noted else ("contents are not checked: reading is refused",)
+            return _unread("the store refuses to let us read them", past)
         return (() if hashlib.sha256(content).hexdigest() == newest.name else (newest.name,)), ()
 
 
@@ -154,7 +155,7 @@ class _Seen:
                 if entry.modified and entry.modified < now - _LONGEST_UPLOAD:
                     yield f"{name[:8]}-tmp- (an upload that broke off)"
             elif _ID.fullmatch(name):
-                yield f"{name[:8]} ({entry.size} bytes)"
+                yield f"{name[:8]} ({entry.size} byte{'s' if entry.size != 1 else ''})"
             else:
                 yield f"{shorten(one_line(name), 20)} (not restic's)"
 
@@ -163,16 +164,32 @@ def _counts(name: str, size: int | None) -> bool:
     return bool(_ID.fullmatch(name)) and (size is None or size > _SEAL_BYTES)
 
 
-def _dated(entries: Mapping[str, Entry], folder: str, past: Past | None, ended: datetime) -> dict[str, Stored]:
+def _usable(past: Past | None, begun: datetime) -> Past | None:
+    """A look that lies in the future was made with a clock that was wrong, and proves nothing."""
+    return past if past and past.looked <= begun + _CLOCK_TOLERANCE else None
+
+
+def _nothing_to_compare(past: Past | None) -> str:
+    if not past:
+        return "no earlier look to compare with"
+    return f"not compared with the last look, which is dated in the future ({past.looked:%Y-%m-%d %H:%MZ}): is a clock wrong?"
+
+
+def _unread(reason: str, past: Past | None) -> tuple[None, tuple[str, ...]]:
+    """Noted once."""
+    return None, () if past and _UNREAD in past.noted else (f"contents of snapshot files are not checked: {reason}",)
+
+
+def _dated(entries: Mapping[str, Entry], folder: str, past: Past | None, latest: datetime) -> dict[str, Stored]:
     """When each file was stored: as the store says, or as the looks bracket it. A file that the last look did not have came
-    after that look began, and before this one ended."""
+    after that look began, and before this one ended, at `latest`."""
     known = past.folders.get(folder, {}) if past else {}
     after = past.looked if past and folder in past.folders else None
 
     def dated(name: str, entry: Entry) -> Stored:
         if entry.modified:
             return Stored(name, entry.modified, entry.modified)
-        return known.get(name) or Stored(name, after, ended)
+        return known.get(name) or Stored(name, after, latest)
 
     return {name: dated(name, entry) for name, entry in entries.items()}
 
