@@ -29,7 +29,7 @@ from kuma import Kuma
 from proxy import Proxy, Seen
 from restic_monitor import location
 from restic_monitor.cli import cli
-from restic_monitor.config import build, keys, storages, ways
+from restic_monitor.config import build, keys, modes, storages, ways
 from restic_monitor.model import Code, Status
 from restic_monitor.quantity import parse_duration
 from restics import CHECKOUT, Backup, Repository, make_repository, require
@@ -167,7 +167,7 @@ def test_the_page_on_configuration_names_the_defaults_of_the_program() -> None:
     repository = {row[0].strip("`"): row[3] for row in table("docs/configuration.md", "Keys of a repository", 5)}
     assert parse_duration(top["timeout"]) == parse_duration(repository["timeout"]) == build.DEFAULT_TIMEOUT
     assert parse_duration(repository["max_age"]) == ways.DEFAULT_MAX_AGE
-    assert repository["mode"] == ways.DEFAULT_MODE
+    assert repository["mode"] == modes.DEFAULT
     assert top["connections"] == str(build.DEFAULT_CONNECTIONS)
 
 

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,6 +18,7 @@ from looks import run_on
 from proxy import Proxy
 from restics import PASSWORD, Backup, Repository, make_repository
 from servers import S3, Rest
+from sshd import Sftp
 
 
 def repository(path: Path, version: str) -> Repository:
@@ -106,6 +108,58 @@ def test_only_get_and_head_also_when_the_look_fails(run: Run, s3: S3, restic_ver
         assert run_on(run, f"{url}/nothing", repo.restic, env=s3.env).status == "unknown"
         assert proxy.methods <= {"GET", "HEAD"}
         assert len(proxy.seen) > 3
+
+
+# by listings
+
+
+NO_RESTIC = Path("/nonexistent/restic")
+
+
+def by_listing(run: Run, url: str | Path, env: Mapping[str, str] | None = None, **keys: object) -> None:
+    outcome = run_on(run, url, NO_RESTIC, env=env, mode="listing", **keys)
+    assert (outcome.status, outcome.result["source"]) == ("up", "listing"), outcome
+
+
+def test_a_listing_changes_nothing_in_a_local_repository(run: Run, tmp_path: Path) -> None:
+    repo = repository(tmp_path / "repo", "0.19")
+    before = tree(repo.path)
+    by_listing(run, repo.path)
+    assert tree(repo.path) == before
+
+
+def test_a_listing_changes_nothing_over_sftp(run: Run, sshd: Sftp) -> None:
+    repo = repository(sshd.folder / "read-only", "0.19")
+    before = tree(repo.path)
+    by_listing(run, sshd.location("read-only"), restic_options=[f"sftp.args={sshd.args}"])
+    assert tree(repo.path) == before
+
+
+def test_a_listing_sends_s3_listings_and_reads_one_snapshot(run: Run, s3: S3) -> None:
+    repo = repository(s3.folder / "read-only-listing" / "repo", "0.19")
+    with Proxy(s3.endpoint) as proxy:
+        by_listing(run, replace(s3, endpoint=proxy.url).location("read-only-listing/repo"), s3.env)
+        assert proxy.methods == {"GET"}
+        lists = [seen.path for seen in proxy.seen if "list-type=2" in seen.path]
+        reads = [seen.path for seen in proxy.seen if "list-type=2" not in seen.path]
+        (snapshot,) = (repo.path / "snapshots").iterdir()
+        assert reads == [f"/read-only-listing/repo/snapshots/{snapshot.name}"]
+        assert 1 <= len(lists) <= 4
+        assert not any("data" in path or "config" in path for path in lists)
+
+
+def test_a_listing_sends_a_rest_server_listings_and_reads_one_snapshot(run: Run, rest: Rest) -> None:
+    repo = repository(rest.folder / "read-only-listing", "0.19")
+    before = tree(repo.path)
+    with Proxy(rest.url) as proxy:
+        url = replace(rest, url=proxy.url).location(repo.path.name)
+        outcome = run_on(run, url, NO_RESTIC, mode="listing")
+        assert outcome.result["source"] == "listing", outcome
+        assert proxy.methods <= {"GET", "HEAD"}
+        (snapshot,) = (repo.path / "snapshots").iterdir()
+        asked = {seen.path.removeprefix("/read-only-listing/") for seen in proxy.seen}
+        assert asked == {"keys/", "locks/", "snapshots/", f"snapshots/{snapshot.name}"}
+    assert tree(repo.path) == before
 
 
 @pytest.mark.parametrize("arguments", [("config", "check"), ("config", "show"), ("run", "--no-push")])

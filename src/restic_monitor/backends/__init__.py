@@ -22,7 +22,6 @@ ENTRY_LIMIT = 1_000_000
 """Files of one listing; a server that never ends must end somewhere."""
 TRIES = 3
 _FIRST_PAUSE_SECONDS = 0.5
-_LONGEST_PAUSE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +110,14 @@ class Backend(Protocol):
 
 def attempt(work: Callable[[], T], deadline: float) -> T:
     """`work`, up to three times where the error is transient and the deadline allows it: the one place where looks are
-    repeated. A store that says how long to wait (Retry-After) is waited for. Raises the last BackendError."""
+    repeated. A store that says how long to wait (Retry-After) is waited for that long, or not asked again when the deadline
+    comes first. Raises the last BackendError."""
     pause = _FIRST_PAUSE_SECONDS
     for number in range(1, TRIES + 1):
         try:
             return work()
         except BackendError as error:
-            wait = min(error.wait.total_seconds(), _LONGEST_PAUSE_SECONDS) if error.wait is not None else pause
+            wait = pause if error.wait is None else error.wait.total_seconds()
             if not error.transient or number == TRIES or time.monotonic() + wait >= deadline:
                 raise
         time.sleep(wait)

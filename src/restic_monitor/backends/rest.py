@@ -82,14 +82,14 @@ class Rest:
 
     def _parse(self, answer: Answer) -> Sequence[_File]:
         try:
-            files = [_File(each) if isinstance(each, str) else each for each in _LIST.decode(answer.body)]
+            found = _LIST.decode(answer.body)
         except (msgspec.MsgspecError, UnicodeDecodeError):
             page = " (a web page)" if answer.body.lstrip()[:1] == b"<" else ""
             message = f"{self._where} answered something that is no list of files{page}; is {self._path} a rest-server?"
             raise BackendError(Kind.MALFORMED, message) from None
-        if len(files) > ENTRY_LIMIT:
+        if len(found) > ENTRY_LIMIT:
             raise BackendError(Kind.MALFORMED, f"{self._where} lists more than {ENTRY_LIMIT} files")
-        return files
+        return [_File(each) if isinstance(each, str) else each for each in found]
 
     def _with_times(self, files: Sequence[Entry], deadline: float) -> Iterator[Entry]:
         """The first answer says whether this server tells times."""

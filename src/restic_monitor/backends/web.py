@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,9 @@ from restic_monitor.backends import BackendError, Kind
 from restic_monitor.http import SYSTEM, Answer, Http, HttpError, Tls, host_of, retry_after
 
 LISTING_LIMIT_BYTES = 64 * 1024 * 1024
+
+# what Go's net/http, nginx and Apache say to http:// on a port for https://
+_WANTS_TLS = re.compile(rb"HTTP request (?:was sent )?to (?:an )?HTTPS|speaking plain HTTP to an SSL-enabled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +47,13 @@ class Web:
                 url, method=method, headers=headers, tls=self.tls, deadline=deadline, limit=limit, redirects=redirects
             )
         except HttpError as error:
-            raise BackendError(_kind(error, deadline), error.reason) from None
+            hint = "; does it speak https:// only?" if error.garbled and _plain(url) else ""
+            raise BackendError(_kind(error, deadline), f"{error.reason}{hint}") from None
         self._dates[:] = [(answer.headers.get("date", ""), (begun + time.time()) / 2)]
         if problem := _too_busy(answer, host_of(url)):
             raise problem
+        if answer.status == 400 and _plain(url) and _WANTS_TLS.search(answer.body[:1000]):
+            raise BackendError(Kind.REFUSED, f"{host_of(url)} speaks https:// only; write that in url")
         return answer
 
     @property
@@ -58,6 +65,10 @@ class Web:
                 told = told if told.tzinfo else told.replace(tzinfo=UTC)
                 return told + timedelta(seconds=0.5) - datetime.fromtimestamp(moment, UTC)
         return None
+
+
+def _plain(url: str) -> bool:
+    return url.startswith("http:")
 
 
 def _kind(error: HttpError, deadline: float) -> Kind:
@@ -72,7 +83,8 @@ def _too_busy(answer: Answer, host: str) -> BackendError | None:
     seconds = retry_after(answer)
     wait = None if seconds is None else timedelta(seconds=min(seconds, 3600))
     if answer.status in (429, 503):
-        return BackendError(Kind.THROTTLED, f"{host} is too busy: it answered {answer.status}", wait)
+        later = f"; it wants to be asked again in {wait.total_seconds():.0f} s" if wait else ""
+        return BackendError(Kind.THROTTLED, f"{host} is too busy: it answered {answer.status}{later}", wait)
     if answer.status >= 500 and answer.status not in (501, 505):
         return BackendError(Kind.UNREACHABLE, f"{host} fails: it answered {answer.status}", wait)
     return None

@@ -33,7 +33,6 @@ from restic_monitor.secret import Redactor, Secret, secrets_in
 from restic_monitor.state import State
 
 DEFAULT_MAX_AGE = timedelta(days=1)
-DEFAULT_MODE = modes.DEFAULT
 
 
 @dataclass(frozen=True, slots=True)

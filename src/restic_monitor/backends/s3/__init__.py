@@ -14,8 +14,11 @@ from restic_monitor.backends import ENTRY_LIMIT, FOLDERS, BackendError, Entries,
 from restic_monitor.backends.s3 import answers
 from restic_monitor.backends.s3.credentials import Signer
 from restic_monitor.backends.s3.endpoint import Endpoint
-from restic_monitor.backends.web import LISTING_LIMIT_BYTES, Web
-from restic_monitor.http import Answer
+from restic_monitor.backends.web import Web
+from restic_monitor.http import BODY_LIMIT_BYTES, Answer
+
+_PAGE_LIMIT_BYTES = 8 * 1024 * 1024
+"""A page has at most 1,000 files, with names of up to 3 KB. As a tree it takes up to thirty times its size."""
 
 
 class _NotSkippedError(Exception):
@@ -41,7 +44,7 @@ class S3:
         return Entries(lambda entries: self._clocked(entries, self._all(entries, deadline)))
 
     def read(self, name: str, deadline: float, limit: int) -> bytes:
-        return self._ask(f"{self._base}{name}", "", deadline, limit).body[:limit]
+        return self._ask(f"{self._base}{name}", "", deadline, max(limit, BODY_LIMIT_BYTES)).body[:limit]  # room for an error
 
     def close(self) -> None:
         pass
@@ -69,13 +72,12 @@ class S3:
         """keys, locks and snapshots stand behind data and index in the alphabet ("0" comes after "/"). Where strangers stand
         between them, the listing goes on at the next folder."""
         folders = [f"{self._base}{folder}/" for folder in sorted(FOLDERS)]
-        start, skipped = f"{self._base}index0", False
+        start = f"{self._base}index0"
         while start:
             start, begun = "", start
             for page in self._pages(self._base, begun, deadline):
-                if not skipped and page.files and page.files[0].key <= begun:
+                if page.files and page.files[0].key <= begun:
                     raise _NotSkippedError
-                skipped = True
                 yield from (file.entry(self._base) for file in page.files if file.key.startswith(tuple(folders)))
                 last = page.files[-1].key if page.files else ""
                 if last and not last.startswith(tuple(folders)):
@@ -83,7 +85,8 @@ class S3:
                     break
 
     def _one_by_one(self, entries: Entries, deadline: float) -> Iterator[Entry]:
-        for folder in FOLDERS:
+        """The snapshots first: where they are denied, too, no more is asked."""
+        for folder in reversed(FOLDERS):
             try:
                 yield from self._folder(folder, deadline)
             except BackendError as error:
@@ -106,17 +109,17 @@ class S3:
             answer = self._ask("", _encoded(query), deadline)
             page = answers.page(answer, self.endpoint.shown)
             yield page
-            count += len(page.files)
+            count += len(page.files) or 1
             if not page.next:
                 return
             if page.next in tokens or count > ENTRY_LIMIT:
                 raise BackendError(Kind.MALFORMED, f"the listing of {self.endpoint.shown} does not come to an end")
-            tokens = {page.next}
+            tokens.add(page.next)
             token = page.next
 
     # one request
 
-    def _ask(self, key: str, query: str, deadline: float, limit: int = LISTING_LIMIT_BYTES) -> Answer:
+    def _ask(self, key: str, query: str, deadline: float, limit: int = _PAGE_LIMIT_BYTES) -> Answer:
         return attempt(partial(self._ask_once, key, query, deadline, limit), deadline)
 
     def _ask_once(self, key: str, query: str, deadline: float, limit: int) -> Answer:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotInTime
 from dataclasses import dataclass, field
@@ -22,8 +22,9 @@ from restic_monitor.secret import Secret
 if TYPE_CHECKING:
     from awscrt.auth import AwsCredentialsProvider, AwsSigningConfig
 
-_IDS = ("AWS_ACCESS_KEY_ID", "AWS_ACCESS_KEY", "MINIO_ROOT_USER", "MINIO_ACCESS_KEY")
-_SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SECRET_KEY", "MINIO_ROOT_PASSWORD", "MINIO_SECRET_KEY")
+_IDS = ("AWS_ACCESS_KEY_ID", "AWS_ACCESS_KEY")
+_SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SECRET_KEY")
+_MINIO = (("MINIO_ROOT_USER", "MINIO_ROOT_PASSWORD"), ("MINIO_ACCESS_KEY", "MINIO_SECRET_KEY"))
 _EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 _LONGEST_WAIT_SECONDS = 15.0
 
@@ -57,14 +58,8 @@ Source = Keys | Shared | Process
 
 def find(environment: Mapping[str, str]) -> Source:
     """Where a repository's credentials come from. Raises ValueError for half a pair of keys."""
-    key_id = next((environment[name] for name in _IDS if environment.get(name)), "")
-    secret = next((environment[name] for name in _SECRETS if environment.get(name)), "")
-    if bool(key_id) != bool(secret):
-        lacking = "AWS_SECRET_ACCESS_KEY" if key_id else "AWS_ACCESS_KEY_ID"
-        raise ValueError(f"S3 needs a key ID and a secret key; {lacking} is not set")
-    if key_id:
-        token = environment.get("AWS_SESSION_TOKEN")
-        return Keys(key_id, Secret(secret), Secret(token) if token else None)
+    if keys := _keys(environment):
+        return keys
     home = Path(environment.get("HOME") or "/")
     credentials = environment.get("AWS_SHARED_CREDENTIALS_FILE") or str(home / ".aws" / "credentials")
     config = environment.get("AWS_CONFIG_FILE") or str(home / ".aws" / "config")
@@ -72,6 +67,22 @@ def find(environment: Mapping[str, str]) -> Source:
     if named or Path(credentials).exists() or Path(config).exists():
         return Shared(environment.get("AWS_PROFILE") or "default", credentials, config, named)
     return Process()
+
+
+def _keys(environment: Mapping[str, str]) -> Keys | None:
+    """Pairs are not mixed, and the session token belongs to Amazon's. Raises ValueError for half a pair."""
+    for ids, secrets in ((_IDS, _SECRETS), *(((key_id,), (secret,)) for key_id, secret in _MINIO)):
+        key_id, secret = _first(environment, ids), _first(environment, secrets)
+        if bool(key_id) != bool(secret):
+            raise ValueError(f"S3 needs a key ID and a secret key; {(secrets if key_id else ids)[0]} is not set")
+        if key_id:
+            token = environment.get("AWS_SESSION_TOKEN") if ids is _IDS else None
+            return Keys(key_id, Secret(secret), Secret(token) if token else None)
+    return None
+
+
+def _first(environment: Mapping[str, str], names: Sequence[str]) -> str:
+    return next((environment[name] for name in names if environment.get(name)), "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +111,10 @@ class Signer:
 
     def _provider(self) -> AwsCredentialsProvider:
         if not self._made:
-            self._made.append(_provider(self.source))
+            try:
+                self._made.append(_provider(self.source))
+            except RuntimeError:
+                raise self._none() from None
         return self._made[0]
 
     def _wait(self, signing: Future[Any], deadline: float) -> None:
@@ -109,7 +123,10 @@ class Signer:
         except NotInTime:
             raise BackendError(Kind.TIMEOUT, f"no credentials in time: {self._advice()}") from None
         except Exception:  # noqa: BLE001 - what the runtime raises has no class of its own for this
-            raise BackendError(Kind.DENIED, f"no credentials for S3: {self._advice()}") from None
+            raise self._none() from None
+
+    def _none(self) -> BackendError:
+        return BackendError(Kind.DENIED, f"no credentials for S3: {self._advice()}")
 
     def _advice(self) -> str:
         if isinstance(self.source, Shared):
@@ -135,6 +152,7 @@ def _signing(provider: AwsCredentialsProvider, region: str, date: datetime) -> A
 
 
 def _provider(source: Source) -> AwsCredentialsProvider:
+    """Raises RuntimeError where a file, or the profile in it, is not there."""
     from awscrt.auth import AwsCredentialsProvider  # noqa: PLC0415
 
     if isinstance(source, Keys):
@@ -142,9 +160,14 @@ def _provider(source: Source) -> AwsCredentialsProvider:
         return AwsCredentialsProvider.new_static(source.id, source.secret.reveal(), token)
     if isinstance(source, Process):
         return _process()
-    profile = AwsCredentialsProvider.new_profile(
-        profile_name=source.profile, config_filepath=source.config_file, credentials_filepath=source.credentials_file
-    )
+    try:
+        profile = AwsCredentialsProvider.new_profile(
+            profile_name=source.profile, config_filepath=source.config_file, credentials_filepath=source.credentials_file
+        )
+    except RuntimeError:
+        if source.named:
+            raise
+        return _process()
     return profile if source.named else AwsCredentialsProvider.new_chain([profile, _process()])
 
 
