@@ -128,7 +128,7 @@ class _HttpPool(urllib3.HTTPConnectionPool):
         assert isinstance(connection, _HttpConnection)
         try:
             self._connect(connection, tunnel, connect_seconds)
-            connection.timeout = max(0.1, deadline - time.monotonic())
+            connection.timeout = None  # the alarm sees to that, and a time-out costs a system call for each other one
             _request.watch(connection.sock)
             with contextlib.suppress(BrokenPipeError):  # a server may answer, and close, before it was sent everything
                 connection.request(method, target, headers=headers)
