@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -64,6 +63,8 @@ class Builder:
         blocks = {block.name: block for block in self.draft.repositories}
         for name in names:
             if name not in blocks:
+                import difflib  # noqa: PLC0415
+
                 close = difflib.get_close_matches(name, blocks, 1)
                 hint = f"did you mean {close[0]}? There are" if close else "there are"
                 raise UsageError(f"no repository is called {name!r}; {hint}: {', '.join(blocks) or 'none'}")

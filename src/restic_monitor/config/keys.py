@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -176,6 +175,8 @@ def shown(key: str) -> str:
 
 def similar(key: str, names: Sequence[str] = ()) -> str | None:
     """The key that was probably meant, of those in `names`, else of a repository's."""
+    import difflib  # noqa: PLC0415 - for mistakes only
+
     found = difflib.get_close_matches(key.replace("-", "_").lower(), names or _ALL_REPOSITORY, 1, 0.65)
     return found[0] if found else None
 
