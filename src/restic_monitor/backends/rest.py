@@ -9,7 +9,7 @@ import base64
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import partial
 from urllib.parse import quote, unquote, urlsplit
@@ -92,33 +92,35 @@ class Rest:
         return [_File(each) if isinstance(each, str) else each for each in found]
 
     def _with_times(self, files: Sequence[Entry], deadline: float) -> Iterator[Entry]:
-        """The first answer says whether this server tells times."""
-        first = next((file for file in files if _asked_for(file)), None)
-        if not first or not self._modified(first, deadline):
+        """The first answer says whether this server tells times. What vanishes meanwhile is left out: `forget` is at work."""
+        asked = iter([file for file in files if _asked_for(file)])
+        first = next(filter(None, map(partial(self._timed, deadline=deadline), asked)), None)
+        if not first or not first.modified:
             return iter(files)
         with ThreadPoolExecutor(_HEADS_AT_ONCE) as pool:
             try:
-                times = list(pool.map(partial(self._time, deadline=deadline), files))
+                timed = list(pool.map(partial(self._timed, deadline=deadline), files))
             except BackendError:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
-        return (replace(file, modified=time) for file, time in zip(files, times, strict=True))
+        return filter(None, timed)
 
-    def _time(self, file: Entry, deadline: float) -> datetime | None:
-        return self._modified(file, deadline) if _asked_for(file) else None
-
-    def _modified(self, file: Entry, deadline: float) -> datetime | None:
-        """None also for a file that vanished in between."""
+    def _timed(self, file: Entry, deadline: float) -> Entry | None:
+        """The file with its time, if the server tells it; None when it is gone."""
+        if not _asked_for(file):
+            return file
         try:
             answer = self._ask(file.name, deadline, method="HEAD", limit=0)
             told = parsedate_to_datetime(answer.headers["last-modified"])
         except (KeyError, ValueError, TypeError):
-            return None
+            return file
         except BackendError as error:
-            if error.kind in (Kind.MISSING, Kind.DENIED, Kind.REFUSED):
+            if error.kind is Kind.MISSING:
                 return None
+            if error.kind in (Kind.DENIED, Kind.REFUSED):
+                return file
             raise
-        return told if told.tzinfo else told.replace(tzinfo=UTC)
+        return replace(file, modified=told if told.tzinfo else told.replace(tzinfo=UTC))
 
     # one request
 
