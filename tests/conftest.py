@@ -150,7 +150,7 @@ def unprivileged() -> Iterator[Unprivileged]:
 
 @dataclass(frozen=True)
 class Certificate:
-    """PEM files for https://127.0.0.1 and https://localhost; the certificate is its own authority."""
+    """PEM files for https://127.0.0.1, https://localhost and https://store.test; the certificate is its own authority."""
 
     cert: Path
     key: Path
@@ -163,7 +163,8 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
     folder = tmp_path_factory.mktemp("tls")
     made = Certificate(folder / "cert.pem", folder / "key.pem")
     command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost"
-    command += " -addext subjectAltName=IP:127.0.0.1,DNS:localhost -addext keyUsage=critical,digitalSignature,keyCertSign"
+    command += " -addext subjectAltName=IP:127.0.0.1,DNS:localhost,DNS:store.test"
+    command += " -addext keyUsage=critical,digitalSignature,keyCertSign"
     subprocess.run([*command.split(), "-out", made.cert, "-keyout", made.key], check=True, capture_output=True)
     return made
 

@@ -34,6 +34,13 @@ class Raw:
                 self._workers.append(threading.Thread(target=self._work, args=(connected,)))
                 self._workers[-1].start()
 
+    def left(self, count: int) -> bool:
+        """Whether so many clients went, within two seconds."""
+        until = time.monotonic() + 2
+        while sum(not worker.is_alive() for worker in self._workers) < count and time.monotonic() < until:
+            time.sleep(0.01)
+        return sum(not worker.is_alive() for worker in self._workers) >= count
+
     def _work(self, connected: socket.socket) -> None:
         with suppress(OSError), connected:
             self._serve(connected)
@@ -92,17 +99,26 @@ def drips(first: bytes, *, ask: bool = True) -> Connection:
     return serve
 
 
+def named(url: str) -> str:
+    """The address with a name that only `forward` knows: nobody asks a proxy for 127.0.0.1."""
+    return url.replace("127.0.0.1", "store.test")
+
+
+def reach(target: bytes) -> socket.socket:
+    """All names of .test (RFC 6761) are 127.0.0.1."""
+    host, _, port = target.decode().partition(":")
+    return socket.create_connection(("127.0.0.1" if host.endswith(".test") else host, int(port)))
+
+
 def forward(request: bytes, connected: socket.socket) -> None:
     """The tiniest proxy: CONNECT and absolute addresses."""
     method, target, _ = request.split(b" ", 2)
     if method == b"CONNECT":
-        host, _, port = target.partition(b":")
-        tunnel = socket.create_connection((host.decode(), int(port)))
+        tunnel = reach(target)
         connected.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
     else:
         host_port, _, path = target.removeprefix(b"http://").partition(b"/")
-        host, _, port = host_port.partition(b":")
-        tunnel = socket.create_connection((host.decode(), int(port)))
+        tunnel = reach(host_port)
         tunnel.sendall(request.replace(target, b"/" + path, 1))
     back = threading.Thread(target=pump, args=(tunnel, connected))
     back.start()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ from datetime import UTC, datetime
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import pytest
 
@@ -404,9 +405,9 @@ def test_a_place_without_a_repository_is_missing(storage: Storage) -> None:
 
 
 @contextmanager
-def nobody(folder: Path) -> Iterator[None]:
+def nobody(folder: Path, mode: int = 0) -> Iterator[None]:
     """root reads everything; so this process is somebody else's for a moment, and the folder lets nobody in."""
-    folder.chmod(0)
+    folder.chmod(mode)
     root = os.geteuid() == 0
     if root:
         os.seteuid(65534)
@@ -445,6 +446,51 @@ def test_a_local_folder_that_may_not_be_read_is_denied_and_keys_and_locks_are_to
         entries = storage.backend.list("", time.monotonic() + 5)
         assert sorted(entry.name for entry in entries) == ["config", f"locks/{ID}", f"snapshots/{ID}"]
         assert entries.denied == {"keys"}
+
+
+def test_local_files_that_cannot_be_looked_at_are_not_taken_for_gone(unprivileged: Unprivileged) -> None:
+    folder = unprivileged.folder / "repo"
+    storage = repository(Storage(folder, Storages(Http({})).storage(str(folder), {}, {}, Tls()), None, None))  # type: ignore[arg-type]
+    for path in folder.rglob("*"):
+        path.chmod(0o755)
+    for listable, message in (
+        (folder / "snapshots", f"{folder}/snapshots may not be read by this user"),
+        (folder, f"{folder}/config may not be read by this user"),
+    ):
+        with nobody(listable, mode=0o444):
+            error = problem(storage, lambda: names(storage.backend))
+            assert (error.kind, error.message) == (Kind.DENIED, message)
+    (folder / "snapshots" / "gone").symlink_to("nowhere")
+    assert names(storage.backend, "snapshots") == [f"snapshots/{ID}"]
+    (folder / "snapshots" / "round").symlink_to("round")
+    error = problem(storage, lambda: names(storage.backend))
+    assert error.kind is Kind.UNREACHABLE
+    assert "snapshots cannot be read: too many levels of symbolic links" in error.message
+
+
+@pytest.mark.parametrize("path", ["re po", "rep\u00f6", "a+b;c,d@e|f[g]", "a%25b", "re%20po"])
+def test_the_path_to_a_rest_server_is_escaped_once(rest: Rest, path: str) -> None:
+    assert rest.user
+    assert rest.password
+    base = rest.folder / f"odd-{path.encode().hex()}"
+    snapshots = base / unquote(path) / "snapshots"
+    snapshots.mkdir(parents=True)
+    (snapshots / ID).touch()
+    address = f"{rest.location(base.name)}{path}"
+    assert names(Storages(Http({})).storage(address, {}, {}, Tls())) == [f"snapshots/{ID}"]
+
+
+def test_a_login_of_a_rest_server_that_is_no_utf8_is_sent_as_it_is() -> None:
+    with answering(lambda _: Reply(200, b"[]")) as server:
+        address = f"rest:{server.url.replace('://', '://%FF:%FE@')}/"
+        assert names(Storages(Http({})).storage(address, {}, {}, Tls())) == []
+        names(
+            Storages(Http({})).storage(
+                f"rest:{server.url}/", {}, {"RESTIC_REST_USERNAME": "\udcff", "RESTIC_REST_PASSWORD": "\udcfe"}, Tls()
+            )
+        )
+        expected = f"Basic {b64encode(bytes([0xFF, 0x3A, 0xFE])).decode()}"
+        assert {asked.headers["authorization"] for asked in server.asked} == {expected}
 
 
 def test_a_file_is_read_whole_up_to_a_limit_or_missing(storage: Storage) -> None:

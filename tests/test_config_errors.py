@@ -303,7 +303,13 @@ VALUES = [
     ),
     Case(
         "no password for what cannot be listed",
-        [line(2, f"repositories: no password for web; {NO_PASSWORD}")],
+        [
+            line(
+                2,
+                "repositories.web.url: no password, and b2 cannot be listed yet; write password_file: PATH for restic, "
+                "or an address that can be listed: s3:, sftp:, rest:, rclone:",
+            )
+        ],
         text="repositories:\n  web: {url: b2:bucket}\n",
         env={},
     ),

@@ -176,6 +176,7 @@ SOCKET = "a rest-server behind a Unix socket cannot be listed yet"
         ("swift:container:/", {}, "swift cannot be listed yet"),
         (BUCKET, {"RESTIC_AWS_ASSUME_ROLE_ARN": "arn"}, ROLE),
         ("rest:http+unix:///run/rest.sock:/web/", {}, SOCKET),
+        ("rest:HTTP+UNIX:///run/rest.sock:/web/", {}, SOCKET),
         ("rest:https+unix:///run/rest.sock:/web/", {}, SOCKET),
         (
             "rclone::s3,secret_access_key=canary:bucket",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
+import os
+import resource
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +19,7 @@ import pytest
 from conftest import Certificate
 from kuma import Kuma
 from restic_monitor.http import BODY_LIMIT_BYTES, Answer, Http, HttpError
-from sockets import ForwardProxy, Raw, drips, forward, raw, read_head, says
+from sockets import ForwardProxy, Raw, drips, forward, named, raw, read_head, says
 
 PAUSE_SECONDS = 0.3
 TOKEN = "tOkEnThatNobodyMaySee"
@@ -302,19 +305,71 @@ def test_a_host_that_does_not_resolve_is_named() -> None:
 
 
 def test_a_host_that_does_not_take_the_connection_times_out() -> None:
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
-    listener.listen(0)
-    full = [socket.socket() for _ in range(4)]
-    for each in full:  # the queue of connections is full: more are not answered
-        each.setblocking(False)
-        each.connect_ex(listener.getsockname())
-    time.sleep(0.05)
-    error = failure(f"http://127.0.0.1:{listener.getsockname()[1]}/api/push/{TOKEN}")
-    for each in (*full, listener):
-        each.close()
+    with full("127.0.0.1") as port:
+        error = failure(f"http://127.0.0.1:{port}/api/push/{TOKEN}")
     assert not error.sent
     assert error.reason.endswith("timed out")
+
+
+@contextlib.contextmanager
+def full(host: str, port: int = 0) -> Iterator[int]:
+    """A port whose queue of connections is full: more are not answered."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind((host, port))
+        listener.listen(0)
+        for _ in range(4):
+            each = stack.enter_context(socket.socket())
+            each.setblocking(False)
+            each.connect_ex(listener.getsockname())
+        time.sleep(0.05)
+        yield int(listener.getsockname()[1])
+
+
+def resolve(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
+    """The resolver knows these addresses of every name."""
+    real = socket.getaddrinfo
+
+    def found(_host: str, *more: int) -> list[object]:
+        return [each for address in addresses for each in real(address, *more)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", found)
+
+
+def test_all_addresses_of_a_name_together_have_the_time_of_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    with full("127.0.0.2") as port, full("127.0.0.3", port), full("127.0.0.4", port):
+        resolve(monkeypatch, "127.0.0.2", "127.0.0.3", "127.0.0.4")
+        began = time.monotonic()
+        with pytest.raises(HttpError) as caught:
+            client().ask(f"http://store.test:{port}/", connect_seconds=0.6, deadline=began + 10)
+        assert 0.5 < time.monotonic() - began < 1
+    assert caught.value.late
+    assert caught.value.reason == f"connecting to store.test:{port} timed out"
+
+
+def test_a_name_is_reached_at_its_second_address_when_the_first_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    with raw(says(OK)) as server, full("127.0.0.2", server.port):
+        resolve(monkeypatch, "127.0.0.2", "127.0.0.1")
+        assert get(named(push(server))).status == 200
+
+
+def test_too_many_open_files_says_what_to_do() -> None:
+    http, limits = client(pause_seconds=0), resource.getrlimit(resource.RLIMIT_NOFILE)
+    with raw(says(OK)) as server:
+        get(push(server), http)  # everything is imported
+    taken = []
+    highest = os.open(os.devnull, os.O_RDONLY)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 10, limits[1]))
+    try:
+        with contextlib.suppress(OSError):
+            while True:
+                taken.append(os.dup(highest))
+        reason = failure(f"http://127.0.0.1:1/{TOKEN}", http).reason
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for each in (highest, *taken):
+            os.close(each)
+    assert reason == ("no connection to 127.0.0.1:1: too many open files; raise the limit (ulimit -n) or lower connections")
 
 
 def test_an_address_that_cannot_be_one_is_an_error_without_a_second_try() -> None:
@@ -322,6 +377,22 @@ def test_an_address_that_cannot_be_one_is_an_error_without_a_second_try() -> Non
     error = failure(f"http://{'a' * 70}.example/api/push/{TOKEN}", patient())
     assert time.monotonic() - began < 3
     assert not error.sent
+    assert error.lasting
+
+
+@pytest.mark.parametrize("character", [" ", "é", "\x7f"])
+def test_a_character_that_has_to_be_percent_encoded_is_an_error_without_a_second_try(taken: Kuma, character: str) -> None:
+    error = failure(f"{push(taken)}{character}", patient())
+    assert error.lasting
+    assert error.reason.startswith("the address on 127.0.0.1:")
+    assert error.reason.endswith(" has a character that must be percent-encoded")
+    assert not taken.requests
+
+
+def test_a_host_name_beyond_ascii_asks_for_punycode() -> None:
+    error = failure(f"http://bücher.invalid/{TOKEN}", patient())
+    assert error.lasting
+    assert error.reason == "the host name bücher.invalid has to be written in punycode (xn--...)"
 
 
 # redirects
@@ -388,10 +459,10 @@ def test_an_unknown_authority_is_refused_and_cacert_makes_it_known(certificate: 
 
 def test_a_certificate_for_another_name_is_refused(certificate: Certificate) -> None:
     with Kuma(tls=(certificate.cert, certificate.key)) as kuma:
-        url = push(kuma).replace("127.0.0.1", "127.0.0.2")
+        url = push(kuma).replace("127.0.0.1", "other.test")
         with raw(lambda connected: proxy_to(kuma, connected)) as server:
             error = failure(url, client({"https_proxy": server.url}), cacert=str(certificate.cert))
-    assert "was not accepted: IP address mismatch" in error.reason
+    assert "was not accepted: Hostname mismatch" in error.reason
 
 
 def proxy_to(kuma: Kuma, connected: socket.socket) -> None:
@@ -429,8 +500,8 @@ def test_a_cacert_without_certificates_is_named_as_the_reason(tmp_path: Path, co
 def test_http_goes_through_the_proxy(taken: Kuma, variable: str) -> None:
     proxy = ForwardProxy()
     with raw(proxy) as server:
-        assert get(push(taken), client({variable: server.url})).status == 200
-    assert proxy.asked[0].startswith(f"GET http://127.0.0.1:{taken.url.rpartition(':')[2]}/api/push/".encode())
+        assert get(named(push(taken)), client({variable: server.url})).status == 200
+    assert proxy.asked[0].startswith(f"GET http://store.test:{taken.url.rpartition(':')[2]}/api/push/".encode())
     assert len(taken.beats) == 1
 
 
@@ -439,10 +510,10 @@ def test_https_goes_through_the_proxy_by_connect_which_sees_no_token(certificate
     proxy = ForwardProxy()
     with Kuma(tokens=[TOKEN], tls=(certificate.cert, certificate.key)) as kuma, raw(proxy) as server:
         environment = {variable: server.url.replace("//", "//me:pass%2Fword@")}
-        assert get(push(kuma), client(environment), cacert=str(certificate.cert)).status == 200
+        assert get(named(push(kuma)), client(environment), cacert=str(certificate.cert)).status == 200
         assert len(kuma.beats) == 1
     (head,) = proxy.asked
-    assert head.startswith(f"CONNECT 127.0.0.1:{kuma.url.rpartition(':')[2]} ".encode())
+    assert head.startswith(f"CONNECT store.test:{kuma.url.rpartition(':')[2]} ".encode())
     assert b"proxy-authorization: Basic bWU6cGFzcy93b3Jk" in head
     assert TOKEN.encode() not in head
 
@@ -450,34 +521,70 @@ def test_https_goes_through_the_proxy_by_connect_which_sees_no_token(certificate
 @pytest.mark.parametrize(
     "environment",
     [
-        {"no_proxy": "127.0.0.1"},
-        {"NO_PROXY": "example.com, 127.0.0.1"},
-        {"no_proxy": "*"},
+        {"http_proxy": "http://127.0.0.1:1", "no_proxy": "*"},
         {"http_proxy": "", "all_proxy": ""},
         {"http_proxy": "", "https_proxy": "http://127.0.0.1:1"},
     ],
 )
-def test_what_no_proxy_names_is_asked_directly(taken: Kuma, environment: Mapping[str, str]) -> None:
-    http = client({"http_proxy": "http://127.0.0.1:1", **environment})
-    assert get(push(taken), http).status == 200
+def test_without_a_proxy_for_it_a_host_is_asked_directly(
+    taken: Kuma, monkeypatch: pytest.MonkeyPatch, environment: Mapping[str, str]
+) -> None:
+    resolve(monkeypatch, "127.0.0.1")
+    assert get(named(push(taken)), client(environment)).status == 200
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "localhost", "[::1]"])
+def test_this_machine_is_never_asked_through_a_proxy(host: str) -> None:
+    error = failure(f"http://{host}:1/{TOKEN}", client({"http_proxy": f"http://127.0.0.1:{closed_port()}"}, 0))
+    assert "proxy" not in error.reason
+
+
+@pytest.mark.parametrize(
+    ("host", "no_proxy", "direct"),
+    [
+        ("store.test", "store.test", True),
+        ("STORE.test", "example.com, Store.Test", True),
+        ("a.store.test", "store.test", True),
+        ("a.store.test", ".store.test", True),
+        ("a.store.test", "*.store.test", True),
+        ("store.test", ".store.test", False),
+        ("mystore.test", "store.test", False),
+        ("store.test:9000", "store.test:9000", True),
+        ("store.test:9000", "store.test:80", False),
+        ("store.test", "store.test:80", True),
+        ("10.1.2.3", "10.0.0.0/8", True),
+        ("10.1.2.3:9000", "10.0.0.0/8", True),
+        ("11.1.2.3", "10.0.0.0/8", False),
+        ("10.1.2.3:9000", "10.1.2.3:9000", True),
+        ("[fd00::1]:9000", "fd00::/8", True),
+        ("[fd00::1]:9000", "[fd00::1]:9000", True),
+        ("10.1.2.3", "fd00::/8,,:80, ,host:port", False),
+    ],
+)
+def test_no_proxy_is_read_as_restic_reads_it(monkeypatch: pytest.MonkeyPatch, host: str, no_proxy: str, direct: bool) -> None:
+    """Nothing listens where the names lead: the error says who was asked."""
+    resolve(monkeypatch, "127.0.0.1")
+    port = closed_port()
+    error = failure(f"http://{host}/{TOKEN}", client({"http_proxy": f"http://127.0.0.1:{port}", "no_proxy": no_proxy}, 0))
+    assert ("proxy" not in error.reason) is direct
 
 
 def test_small_letters_win_over_capitals(taken: Kuma) -> None:
     proxy = ForwardProxy()
     with raw(proxy) as server:
-        get(push(taken), client({"http_proxy": server.url, "HTTP_PROXY": "http://127.0.0.1:1"}))
+        get(named(push(taken)), client({"http_proxy": server.url, "HTTP_PROXY": "http://127.0.0.1:1"}))
     assert proxy.asked
 
 
 def test_a_proxy_without_a_scheme_is_http(taken: Kuma) -> None:
     proxy = ForwardProxy()
     with raw(proxy) as server:
-        assert get(push(taken), client({"http_proxy": server.url.removeprefix("http://")})).status == 200
+        assert get(named(push(taken)), client({"http_proxy": server.url.removeprefix("http://")})).status == 200
     assert proxy.asked
 
 
 def test_a_proxy_of_an_unknown_kind_is_an_error_without_its_password(taken: Kuma) -> None:
-    error = failure(push(taken), client({"http_proxy": f"socks5://me:{TOKEN}@127.0.0.1:1"}))
+    error = failure(named(push(taken)), client({"http_proxy": f"socks5://me:{TOKEN}@127.0.0.1:1"}))
     assert error.reason == "a proxy of the kind socks5:// is not supported; use http:// or https://"
     assert not taken.requests
 
@@ -566,3 +673,44 @@ def test_a_connection_is_used_again_unless_it_was_asked_to_close(headers: dict[s
     with raw(keeps_open) as server:
         assert [http.get(push(server), headers=headers).status for _ in range(3)] == [200] * 3
         assert server.connections == connections
+
+
+def test_of_all_hosts_together_so_many_connections_stay_open() -> None:
+    def keeps_open(connected: socket.socket) -> None:
+        while read_head(connected):
+            connected.sendall(OK)
+
+    http = Http({}, connections=2)
+    with contextlib.ExitStack() as stack:
+        servers = [stack.enter_context(raw(keeps_open)) for _ in range(5)]
+
+        def ask(*numbers: int) -> list[int]:
+            for number in numbers:
+                assert get(push(servers[number]), http).status == 200
+            return [server.connections for server in servers]
+
+        assert ask(0, 1, 2, 3, 4) == [1, 1, 1, 1, 1]
+        assert all(server.left(1) for server in servers[:3])
+        assert ask(3, 4, 3, 4) == [1, 1, 1, 1, 1]
+        assert ask(0, 4, 3) == [2, 1, 1, 2, 1]
+
+
+def test_an_oldest_connection_that_is_closed_is_never_one_in_use() -> None:
+    """More requests at once than connections may stay, at several hosts."""
+
+    def keeps_open(connected: socket.socket) -> None:
+        while read_head(connected):
+            connected.sendall(OK)
+
+    http, statuses = Http({}, connections=2), list[int]()
+    with raw(keeps_open) as one, raw(keeps_open) as other:
+
+        def ask() -> None:
+            statuses.extend(get(push(server), http, seconds=10).status for _ in range(30) for server in (one, other))
+
+        threads = [threading.Thread(target=ask) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert statuses == [200] * 480

@@ -80,14 +80,25 @@ def look(
     address = str(store) if isinstance(store, str | Path) else "shelf:"
     backend = backend_of(store, env) if isinstance(store, str | Path) else store
     probe = Listing("web", backend, location.shown(address), Redactor(), memory, times_needed)
-    return probe.observe(time.monotonic() + 30)
+    seen = probe.observe(time.monotonic() + 30)
+    if seen.keep:  # whoever is to be told has been
+        seen.keep()
+    return seen
 
 
-def failure(store: str | Path | Backend, env: dict[str, str] | None = None) -> str:
+def failure(store: str | Path | Backend, env: dict[str, str] | None = None, memory: Memory | None = None) -> str:
     """State word and reason of a look that must see nothing."""
     with pytest.raises(ProbeError) as error:
-        look(store, env=env)
+        look(store, memory, env=env)
     return f"{error.value.code.upper()} {error.value.message}"
+
+
+def notice(s3: S3, bucket: str) -> None:
+    """Wait until the server sees a bucket that was made behind its back: it keeps its last listing for a moment."""
+    end = time.monotonic() + 20
+    while failure(s3.location(f"{bucket}/not-there"), s3.env).startswith("ERROR there is no bucket "):
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def result(seen: Observation, max_age: timedelta = DAY) -> Result:
@@ -209,6 +220,13 @@ def test_neighbours_are_not_looked_at(repository: Repository, name: str) -> None
     assert (len(seen.stored.files), seen.suspicious) == (1, ())
 
 
+def test_what_does_not_count_is_told_in_the_order_of_names() -> None:
+    shelf = Shelf()
+    for name in ("c", "a", "d", "b"):
+        shelf.files[f"snapshots/{name}"] = (b"x" * 99, timedelta(0))
+    assert look(shelf).suspicious == ("a (not restic's)", "b (not restic's)", "c (not restic's)", "d (not restic's)")
+
+
 @pytest.mark.parametrize(
     "name", ["-tmp-123456789", "-restic-temp-0f", ".rest-server-temp5577006791947779410", ".1a2b3c4d.partial"]
 )
@@ -233,6 +251,7 @@ def test_folder_markers_in_a_bucket_are_nothing(s3: S3) -> None:
     assert seen.suspicious == ()
     make_repository(s3.folder / "markers" / "repo", snapshots=[Backup(datetime.now(UTC))])
     (s3.folder / "markers" / "repo" / "snapshots" / "folder").mkdir()
+    notice(s3, "markers")
     seen = look(s3.location("markers/repo"), env=s3.env)
     assert (seen.suspicious, result(seen).status) == ((), Status.UP)
 
@@ -243,6 +262,7 @@ def test_folder_markers_in_a_bucket_are_nothing(s3: S3) -> None:
 def test_no_snapshots_is_missing_and_down(tmp_path: Path, s3: S3, rest: Rest) -> None:
     for folder in (tmp_path, s3.folder / "none", rest.folder / "none"):
         make_repository(folder / "repo")
+    notice(s3, "none")
     for url, env in (
         (str(tmp_path / "repo"), None),
         (s3.location("none/repo"), s3.env),
@@ -258,6 +278,7 @@ def test_each_kind_of_nothing_has_its_own_sentence(tmp_path: Path, s3: S3, rest:
     (tmp_path / "stranger" / "photo.jpg").touch()
     (tmp_path / "file").touch()
     (s3.folder / "bucket").mkdir()
+    notice(s3, "bucket")
     folder = make_repository(tmp_path / "nokeys").path
     shutil.rmtree(folder / "keys")
     torn = make_repository(tmp_path / "torn").path
@@ -301,6 +322,21 @@ def test_each_kind_of_nothing_has_its_own_sentence(tmp_path: Path, s3: S3, rest:
 def test_where_nothing_may_be_seen_nothing_is_said_about_what_is_there() -> None:
     shelf = Shelf(closed={"keys/", "config"})
     assert failure(shelf) == "ERROR nothing can be seen of a repository at shelf:: wrong url, or no access"
+
+
+@pytest.mark.parametrize(("count", "were"), [(1, "was 1 snapshot file"), (3, "were 3 snapshot files")])
+def test_a_repository_of_which_nothing_is_left_is_not_taken_for_a_wrong_url(count: int, were: str, memory: Memory) -> None:
+    """Where its config may not be read, the last look knows that there was one."""
+    shelf = Shelf(closed={"config"})
+    for _ in range(count):
+        shelf.store()
+    look(shelf, memory)
+    shelf.files.clear()
+    words = f"ERROR there {were} at shelf:, and nothing is left: was it all removed?"
+    assert failure(shelf, memory=memory) == words
+    assert failure(shelf) == "ERROR nothing can be seen of a repository at shelf:: wrong url, or no access"
+    shelf.closed |= {"keys/", "snapshots/"}
+    assert failure(shelf, memory=memory) == failure(shelf)
 
 
 def test_an_empty_repository_whose_keys_may_not_be_listed_is_missing_if_its_config_may_be_read() -> None:
@@ -404,6 +440,34 @@ def test_a_file_that_forget_takes_away_in_between_is_no_damage() -> None:
     name = shelf.store()
     shelf.meanwhile = lambda: shelf.remove(name)
     assert look(shelf).unreadable == ()
+
+
+def test_a_file_that_is_listed_and_cannot_be_found_is_damaged() -> None:
+    shelf = Shelf()
+    shelf.store()
+    shelf.clock += HOUR
+    name = shelf.store()
+    shelf.unreadable = Kind.MISSING
+    assert look(shelf).unreadable == (name,)
+
+
+@pytest.mark.parametrize(("ahead", "found"), [(DAY, True), (6 * MINUTE, True), (4 * MINUTE, False)])
+def test_a_file_in_the_future_hides_no_damage_of_the_newest_that_counts(
+    repository: Repository, ahead: timedelta, found: bool
+) -> None:
+    (damaged,) = snapshots_of(repository)
+    damaged.chmod(0o600)
+    damaged.write_bytes(b"x" * 99)
+    content = b"y" * 99
+    intact = repository.path / "snapshots" / hashlib.sha256(content).hexdigest()
+    intact.write_bytes(content)
+    aged(intact, -ahead)
+    assert look(repository.path).unreadable == ((damaged.name,) if found else ())
+    damaged.unlink()
+    intact.chmod(0o600)
+    intact.write_bytes(b"z" * 99)
+    aged(intact, -ahead)
+    assert look(repository.path).unreadable == (intact.name,)  # better than none
 
 
 def test_a_read_that_fails_by_itself_is_not_taken_for_a_refusal() -> None:
@@ -626,6 +690,42 @@ def test_a_failed_look_is_not_remembered(served: tuple[Repository, str], memory:
     assert result(look(url, memory)).age == pytest.approx(5 * HOUR, abs=MINUTE)
 
 
+def test_snapshots_that_were_all_away_come_back_as_old_as_they_were(served: tuple[Repository, str], memory: Memory) -> None:
+    """A disk that was not mounted, say, while the looks went on."""
+    repository, url = served
+    look(url, memory)
+    wait(memory, 2 * DAY)
+    folder, hidden = repository.path / "snapshots", repository.path / "hidden"
+    folder.rename(hidden)
+    for _ in range(2):
+        told = result(look(url, memory))
+        assert told.message == "MISSING no snapshot file in the repository; 0 new, 1 gone since the last look"
+    hidden.rename(folder)
+    seen = look(url, memory)
+    assert (stale(result(seen)), seen.stored and seen.stored.appeared) == (Status.DOWN, ())
+
+
+def test_snapshots_that_were_all_away_when_the_clock_was_set_back_come_back_without_an_age(memory: Memory) -> None:
+    shelf = Shelf(times=False)
+    shelf.store()
+    shelf.clock = 10 * DAY
+    look(shelf, memory)
+    shelf.clock = timedelta(0)
+    away, shelf.files = shelf.files, {"config": shelf.files["config"], "keys/" + "1" * 64: (b"k" * 99, timedelta(0))}
+    assert stale(result(look(shelf, memory))) is Status.DOWN
+    shelf.files = away
+    assert stale(result(look(shelf, memory))) is Status.UNKNOWN
+
+
+def test_a_repository_that_is_emptied_where_times_are_told_is_remembered_as_empty(memory: Memory) -> None:
+    shelf = Shelf()
+    name = shelf.store()
+    look(shelf, memory)
+    shelf.remove(name)
+    assert result(look(shelf, memory)).message.endswith("; 0 new, 1 gone since the last look")
+    assert result(look(shelf, memory)).message == "MISSING no snapshot file in the repository"
+
+
 def test_locks_of_a_rest_server_are_at_least_so_old(served: tuple[Repository, str], memory: Memory) -> None:
     repository, url = served
     (repository.path / "locks" / ("1" * 64)).write_bytes(b"x" * 99)
@@ -676,8 +776,9 @@ def test_a_clock_that_goes_forth_and_back_never_makes_up(memory: Memory) -> None
     assert Status.UP not in told
 
 
-def test_a_clock_that_is_behind_for_one_look_makes_no_fresh_file_stale(memory: Memory) -> None:
-    """A small server without a clock of its own serves before it has asked for the time."""
+def test_a_clock_that_is_behind_for_some_looks_makes_no_file_younger_and_the_next_file_is_up(memory: Memory) -> None:
+    """A small server without a clock of its own serves before it has asked for the time. Then files seem to be older than they
+    are: nobody can tell it from a state from the future, where the opposite would keep DOWN away until that future."""
     shelf = Shelf(times=False)
     look(shelf, memory)
     told = []
@@ -686,7 +787,36 @@ def test_a_clock_that_is_behind_for_one_look_makes_no_fresh_file_stale(memory: M
         if name:
             shelf.store()
         told.append(stale(result(look(shelf, memory))))
-    assert told == [Status.UP, Status.UNKNOWN, Status.UNKNOWN, Status.UNKNOWN, Status.UP]
+    assert told == [Status.UP, Status.UNKNOWN, Status.UNKNOWN, Status.DOWN, Status.UP]
+
+
+def test_a_state_from_the_future_does_not_keep_what_is_old_from_being_down(memory: Memory) -> None:
+    shelf = Shelf(times=False)
+    shelf.store()
+    shelf.clock = 365 * DAY
+    look(shelf, memory)
+    shelf.clock = timedelta(0)
+    assert stale(result(look(shelf, memory))) is Status.UNKNOWN
+    shelf.clock = DAY + HOUR
+    assert stale(result(look(shelf, memory))) is Status.DOWN
+
+
+def test_bounds_from_the_future_do_not_outlive_the_look_that_finds_them(memory: Memory) -> None:
+    """Of another run with another clock. And the newest is what is new, not what they say."""
+    shelf = Shelf(times=False)
+    old = shelf.store()
+    begun = shelf.begun
+    bounds = {old: Stored(old, begun - 9 * DAY, begun + 365 * DAY)}
+    memory.remember(Past(begun - HOUR, {"snapshots": bounds}))
+    new = shelf.store()
+    shelf.files[f"snapshots/{new}"] = (b"damaged" * 9, timedelta(0))
+    look(shelf, memory)
+    past = memory.recall()
+    assert past
+    file = past.folders["snapshots"][old]
+    assert (file.after, file.before - begun < MINUTE) == (begun - 9 * DAY, True)
+    shelf.clock = DAY + HOUR
+    assert stale(result(look(shelf, memory))) is Status.DOWN
 
 
 def test_a_clock_that_is_set_back_a_little_is_no_reason_to_begin_anew(memory: Memory) -> None:
@@ -788,8 +918,7 @@ class Shelf:
         return self.clock - max(stored) if stored else None
 
     def list(self, folder: str, deadline: float) -> Entries:
-        assert folder == ""
-        return Entries(self._entries)
+        return Entries(lambda entries: (entry for entry in self._entries(entries) if entry.name.startswith(folder)))
 
     def _entries(self, entries: Entries) -> Iterator[Entry]:
         if self.broken:
@@ -866,6 +995,16 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.shelf.snapshots)
     def one_goes(self, number: int) -> None:
         self.shelf.remove(self.shelf.snapshots[number % len(self.shelf.snapshots)])
+
+    @rule(looks=st.integers(1, 3), minutes=st.sampled_from([0, 30, 61]))
+    def all_are_away_for_some_looks(self, looks: int, minutes: int) -> None:
+        """Known ones: what no look has seen yet is new to the next that does."""
+        self.a_look()
+        away = {name: self.shelf.files.pop(f"snapshots/{name}") for name in self.shelf.snapshots}
+        for _ in range(looks):
+            self.time_passes(minutes)
+            self.a_look()
+        self.shelf.files |= {f"snapshots/{name}": file for name, file in away.items()}
 
     @rule()
     def a_look(self) -> None:

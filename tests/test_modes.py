@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from conftest import Completed, Run
-from restics import PASSWORD, Backup, Repository, make_repository
+from kuma import Kuma
+from restics import PASSWORD, Backup, Repository, make_repository, require
 from servers import S3, Rest
 
 PASSWORD_ENV = {"RESTIC_PASSWORD": PASSWORD}
@@ -131,7 +132,8 @@ def test_what_cannot_be_listed_wants_a_password(site: Site, mode: str) -> None:
     site.places("b2", mode=mode)
     done = site("run")
     assert done.returncode == 2
-    assert "no password for b2; write password_file: PATH there or in defaults" in done.stderr
+    generally = "no password for b2; write password_file: PATH there or in defaults"
+    assert (generally if mode == "restic" else "no password, and b2 cannot be listed yet; write") in done.stderr
 
 
 def test_restic_wants_a_password_whatever_can_be_listed(site: Site) -> None:
@@ -494,3 +496,45 @@ def test_snapshots_that_vanish_in_bulk_are_a_warning_where_that_is_configured(si
     results = site.results()
     assert {name for name, each in results.items() if each["status"] == "warn"} == {"few", "share"}
     assert "2 of 4 snapshot files are gone since the last look (limit 1)" in results["few"]["message"]
+
+
+@pytest.mark.parametrize("command", [("config", "check"), ("--no-push",)])
+def test_nobody_is_told_of_the_other_way_to_look_either(command: tuple[str, ...], run: Run, kuma: Kuma, rest: Rest) -> None:
+    """`fast` on a rest-server without times looks again, with restic: a repository within the repository."""
+    name = f"untold-{len(command)}"
+    make_repository(rest.folder / name, snapshots=[Backup(datetime.now(UTC))])
+    token = kuma.add_monitor()
+    config = run.home / "config.yaml"
+    restic = str(require("restic"))
+    repository = {
+        "url": rest.location(name),
+        "mode": "fast",
+        "password": PASSWORD,
+        "restic": restic,
+        "push_url": f"{kuma.url}/api/push/{token}",
+    }
+    config.write_text(json.dumps({"repositories": {"web": repository}}))
+    config.chmod(0o600)
+    completed = run("--config", config, *command)
+    assert completed.returncode == 0, completed.stdout + completed.stderr
+    assert not kuma.beats
+    assert completed.stdout.count("web: 1 snapshot") == (1 if "check" in command else 0)
+
+
+def test_a_warning_that_is_given_once_waits_for_a_push_that_is_accepted(run: Run, kuma: Kuma, tmp_path: Path) -> None:
+    repository = make_repository(tmp_path / "repo", snapshots=[Backup(datetime.now(UTC))])
+    token = kuma.add_monitor()
+    config = run.home / "config.yaml"
+    push_url = f"{kuma.url}/api/push/{token}"
+    config.write_text(json.dumps({"repositories": {"web": {"url": str(repository.path), "push_url": push_url}}}))
+    config.chmod(0o600)
+    assert run("--config", config).returncode == 0
+    key = repository.path / "keys" / ("ab" * 32)
+    key.write_bytes(b"{}" * 40)
+    kuma.tokens.remove(token)
+    failed = run("--config", config)
+    assert (failed.returncode, "1 key new: abababab" in failed.stdout) == (3, True)
+    kuma.tokens.add(token)
+    for expected in ("WARN", "UP"):
+        assert run("--config", config).stdout.split()[0] == expected
+    assert [beat for beat in kuma.beats if "1 key new: abababab" in str(beat)] != []

@@ -49,6 +49,13 @@ WHERE = [
     ("s3:http://minio.example.com/b/p", (), "", ("http", "minio.example.com/b", "us-east-1")),
     ("s3:minio.example.com/b", (), "", ("https", "minio.example.com/b", "us-east-1")),
     ("s3:https://MinIO.example.com/b", (), "", ("https", "minio.example.com/b", "us-east-1")),
+    # the port that is meant anyway is neither sent nor signed
+    ("s3:http://minio.example.com:80/b", (), "", ("http", "minio.example.com/b", "us-east-1")),
+    ("s3:https://minio.example.com:443/b", (), "", ("https", "minio.example.com/b", "us-east-1")),
+    ("s3:minio.example.com:443/b", (), "", ("https", "minio.example.com/b", "us-east-1")),
+    ("s3:http://minio.example.com:443/b", (), "", ("http", "minio.example.com:443/b", "us-east-1")),
+    ("s3:https://[::1]:443/b", (), "", ("https", "[::1]/b", "us-east-1")),
+    ("s3:https://s3.eu-west-1.amazonaws.com:443/b", (), "", ("https", "b.s3.eu-west-1.amazonaws.com/", "eu-west-1")),
     ("s3:http://[::1]:9000/b", (), "", ("http", "[::1]:9000/b", "us-east-1")),
     # a region alone is a host to restic, too
     ("s3://eu-central-1/b", (), "", ("https", "eu-central-1/b", "us-east-1")),
@@ -276,8 +283,28 @@ def test_the_session_token_is_sent_and_signed() -> None:
 def test_without_any_credentials_it_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     with store(*REPOSITORY) as (server, _):
-        advice = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or -o s3.unsafe-anonymous-auth=true"
+        advice = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, "
+        advice += "or restic_options: [s3.unsafe-anonymous-auth=true]"
         assert refused(backend(f"s3:{server.url}/b", {})) == (Kind.DENIED, f"no credentials for S3: {advice}")
+        assert server.asked == ()
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_keys_of_the_process_are_not_used_for_a_repository_that_has_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, shared: bool
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDSTANDIN")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    (tmp_path / ".aws").mkdir()
+    if shared:
+        (tmp_path / ".aws" / "config").write_text("[default]\nregion = x\n")
+    with store(*REPOSITORY) as (server, _):
+        kind, message = refused(backend(f"s3:{server.url}/b", {"HOME": str(tmp_path)}))
+        assert kind is Kind.DENIED
+        if not shared:
+            reason = "it is not to use AWS_ACCESS_KEY_ID of our environment, and has none of its own"
+            assert message == f"no keys are left for this repository: {reason}"
         assert server.asked == ()
 
 
@@ -374,6 +401,43 @@ def test_a_server_that_does_not_know_start_after_is_asked_for_each_folder() -> N
         assert [asked.query.get("prefix") for asked in server.asked] == [None, *["snapshots/"] * 3, "locks/", "keys/"]
 
 
+def test_a_last_page_that_ends_with_a_stranger_is_the_last_request() -> None:
+    with store("config", f"keys/{ID}", "zoo") as (server, _):
+        assert names(backend(f"s3:{server.url}/b")) == [f"keys/{ID}"]
+        assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("then", "expected"),
+    [
+        (None, (Kind.MALFORMED, "HOST lists files again that it was told to leave out (start-after)")),
+        (
+            error(403, "AccessDenied"),
+            (Kind.DENIED, "HOST does not let these credentials list in the bucket b (403 AccessDenied)"),
+        ),
+    ],
+)
+def test_no_file_comes_twice_where_a_later_page_is_denied_or_begins_anew(
+    then: Reply | None, expected: tuple[Kind, str]
+) -> None:
+    keys = (f"keys/{ID}", "kind", f"locks/{ID}", f"snapshots/{ID}")
+    objects = {key: Object(b"", STORED) for key in keys}
+    knows, forgets = (StandIn({"b": lambda: objects}, page=2, start_after=known) for known in (True, False))
+
+    def answer(asked: Asked) -> Reply:
+        if asked.query.get("start-after") == "index0":
+            return knows(asked)
+        return forgets(asked) if then is None or asked.query.get("prefix") else then
+
+    with answering(answer) as server:
+        found: list[str] = []
+        storage = backend(f"s3:{server.url}/b")
+        with pytest.raises(BackendError) as caught:
+            found.extend(entry.name for entry in entries(storage))
+        assert (caught.value.kind, re.sub(r"127\.0\.0\.1:\d+", "HOST", caught.value.message)) == expected
+        assert len(server.asked) == 2
+
+
 def test_a_server_that_forgets_start_after_behind_a_page_of_markers_is_found_out_too() -> None:
     markers = [f"a/{number}/" for number in range(10)]
     with store(*markers, *REPOSITORY, page=10, start_after=False) as (server, _):
@@ -467,6 +531,23 @@ def test_prefixes_with_other_characters_are_signed_as_a_server_that_checks_wants
     storage = backend(f"{s3.location(bucket)}/{quote(prefix)}", s3.env)
     assert names(storage) == [f"snapshots/{ID}"]
     assert storage.read(f"snapshots/{ID}", time.monotonic() + 5, 100) == b"content"
+
+
+def test_a_prefix_that_is_no_utf8_is_asked_for_as_it_is() -> None:
+    def answer(asked: Asked) -> Reply:
+        prefix = "%FF/x/"
+        if "list-type" not in asked.target:
+            return Reply(200, b"content") if asked.target == f"/b/{prefix}snapshots/{ID}" else error(404, "NoSuchKey")
+        key = f"<Key>{prefix}snapshots/{ID}</Key><LastModified>2026-03-01T12:30:00Z</LastModified><Size>1</Size>"
+        return Reply(200, listing(f"<EncodingType>url</EncodingType><Contents>{key}</Contents>"))
+
+    with answering(answer) as server:
+        storage = backend(f"s3:{server.url}/b/%FF/x")
+        assert names(storage) == [f"snapshots/{ID}"]
+        assert "prefix=%FF%2Fx%2F" in server.asked[0].target
+        assert storage.read(f"snapshots/{ID}", time.monotonic() + 5, 100) == b"content"
+        kind, message = problem(lambda: storage.read("config", time.monotonic() + 5, 100))
+        assert (kind, message) == (Kind.MISSING, f"there is no ?/x/config in the bucket b at {server.address}")
 
 
 def test_the_clock_of_the_store_is_compared_with_ours() -> None:

@@ -359,7 +359,7 @@ def listing(run: Run, s3: S3, rest: Rest, tmp_path: Path) -> Iterator[Cage]:
         "rest-url": {"url": f"rest:http://user:{quote(canaries('rest-url') + '/%', safe='')}@{host}/listed/"},
         "rest-env": {
             "url": f"rest:{rest.url}/listed/",
-            "extra_env": {"RESTIC_REST_USERNAME": canaries("rest-user"), "RESTIC_REST_PASSWORD": canaries("rest-password")},
+            "extra_env": {"RESTIC_REST_USERNAME": "laptop", "RESTIC_REST_PASSWORD": canaries("rest-password")},
         },
         "rest-gone": {"url": f"rest:http://user:{canaries('rest-gone')}@127.0.0.1:1/listed/"},
         "rest-proxy": {

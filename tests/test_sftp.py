@@ -309,7 +309,7 @@ def test_a_server_that_says_nothing_is_waited_for_until_the_deadline(sshd: Serve
 def test_a_server_that_hangs_up(sshd: Server) -> None:
     with raw(lambda connected: None) as short:
         kind, message = problem(lambda: names(over_ssh(sshd, "repo", port=str(short.port))))
-        assert short.connections == 3
+        assert short.connections == 4
     assert (kind, "closed the connection" in message) == (Kind.UNREACHABLE, True)
 
 

@@ -81,11 +81,11 @@ def nothing(kind: str) -> bytes:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_refused_connection_is_tried_three_times(kind: str) -> None:
+def test_a_refused_connection_is_tried_again_three_times(kind: str) -> None:
     begun = time.monotonic()
     with refusing() as url:
         assert fault(kind, url) == (Kind.UNREACHABLE, "HOST refused the connection")
-    assert time.monotonic() - begun > 1.4
+    assert time.monotonic() - begun > 3.4
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -124,7 +124,7 @@ def test_a_server_that_drips_takes_no_longer_than_the_limit(kind: str, first: by
 def test_an_answer_that_is_cut_is_asked_for_again_and_not_taken_for_a_short_listing(kind: str) -> None:
     with raw(says(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + nothing(kind))) as server:
         assert fault(kind, server.url) == (Kind.UNREACHABLE, "HOST closed the connection before it answered")
-        assert server.connections == 3
+        assert server.connections == 4
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -172,12 +172,12 @@ def test_a_refusal_is_not_tried_again_and_says_what_was_refused(kind: str, statu
         (504, Kind.UNREACHABLE, "HOST fails: it answered 504"),
     ],
 )
-def test_a_server_in_trouble_is_asked_three_times(kind: str, status: int, expected: Kind, message: str) -> None:
+def test_a_server_in_trouble_is_asked_again_three_times(kind: str, status: int, expected: Kind, message: str) -> None:
     with answering(lambda _: Reply(status)) as server:
         begun = time.monotonic()
         assert fault(kind, server.url) == (expected, message)
-        assert time.monotonic() - begun > 1.4
-        assert len(server.asked) == 3
+        assert time.monotonic() - begun > 3.4
+        assert len(server.asked) == 4
 
 
 class InTroubleAtFirst:
@@ -195,9 +195,9 @@ class InTroubleAtFirst:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_trouble_that_passes_is_no_trouble(kind: str, status: int) -> None:
-    with answering(InTroubleAtFirst(kind, Reply(status, b"", {"Retry-After": "0"}), 2)) as server:
+    with answering(InTroubleAtFirst(kind, Reply(status, b"", {"Retry-After": "0"}), 3)) as server:
         assert look(storage(kind, server.url)) == []
-        assert server.asked[0].target == server.asked[1].target == server.asked[2].target
+        assert len({asked.target for asked in server.asked[:4]}) == 1
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -233,6 +233,21 @@ def test_a_redirect_without_an_end_is_found_out() -> None:
         message = "HOST redirects to another address (302); write that in url"
         assert fault("s3", server.url) == (Kind.REFUSED, message)
         assert len(server.asked) == 5
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_old_answer_out_of_a_cache_is_none(kind: str) -> None:
+    def kept(age: str) -> Reply:
+        return Reply(200, nothing(kind), {"Age": age, "Date": "Sun, 01 Mar 2026 12:00:00 GMT"})
+
+    with answering(lambda _: kept("3456000")) as server:
+        assert fault(kind, server.url) == (Kind.MALFORMED, "an old answer out of a cache (40d): let HOST be asked past it")
+        assert [asked.headers["cache-control"] for asked in server.asked] == ["no-cache"]
+    for age in ("300", "0", "-1", "soon", ""):
+        with answering(lambda _, age=age: kept(age)) as server:  # type: ignore[misc]
+            assert look(storage(kind, server.url)) == []
+    with answering(lambda _: kept("9" * 5000)) as server:
+        assert fault(kind, server.url)[0] is Kind.MALFORMED
 
 
 LOGIN = b"<!DOCTYPE html><html><head><title>Log in</title></head><body><form method=post>Password?</form></body></html>"

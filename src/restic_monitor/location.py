@@ -176,7 +176,7 @@ def _canonical(location: Location) -> str:
         case Local(path):
             text = f"local:{_absolute(path)}"
         case S3(endpoint, bucket, prefix, encrypted):
-            host = _plain(endpoint, "443" if encrypted else "80")
+            host = plain_host(endpoint, encrypted=encrypted)
             text = f"s3:{'' if encrypted else 'http://'}{host}/{bucket}" + (f"/{prefix}" if prefix not in ("", ".") else "")
         case Sftp(user, host, port, path):
             host = f"[{host}]" if ":" in host else host
@@ -196,6 +196,10 @@ def _absolute(path: str) -> str:
     with contextlib.suppress(OSError):  # a working directory that was removed
         path = posixpath.join(os.getcwd(), path)
     return _clean(path)
+
+
+def plain_host(host: str, *, encrypted: bool) -> str:
+    return _plain(host, "443" if encrypted else "80")
 
 
 def _plain(host: str, default_port: str) -> str:
@@ -252,6 +256,8 @@ def _rest(rest: str) -> Rest:
         raise ValueError("unsupported protocol scheme, want rest:https://HOST/ or rest:http://HOST/")
     if not url.host and not url.scheme.endswith("+unix"):
         raise ValueError("no host in the URL, want rest:https://HOST/ or rest:http://HOST/")
+    if "?" in written or "#" in written:  # restic would ask for `/repo/?query/config`, or without all names
+        raise ValueError("the path ends at ? or #, restic finds no repository there; in a name they are %3F and %23")
     return Rest(written)
 
 

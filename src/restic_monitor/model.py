@@ -6,8 +6,8 @@ Durations are `timedelta`, moments are aware `datetime`.
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -104,6 +104,9 @@ class Observation:
     """The store's clock minus ours."""
     notes: tuple[str, ...] = ()
     """What a reader of the result should know and no check judges."""
+    keep: Callable[[], None] | None = None
+    """Makes this look the last one, for the next to be compared with. To be called once somebody knows what it found: what
+    is told once must have been told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,10 +166,16 @@ class Result:
         of at most 200 characters."""
         worst = self.worst
         first = self.verdicts[0] if worst.status is Status.WARN else None
-        told = [verdict for verdict in self.verdicts if verdict.status > Status.UP or verdict is first]
-        others = [verdict.message for verdict in told if verdict is not worst]
+        others = [verdict.message for verdict in self.verdicts if verdict.status > Status.UP and verdict is not worst]
+        if first and first.status is Status.UP:
+            others.append(first.message)
         text = f"{self.code.upper()} {'; '.join([worst.message, *others])}"
         return shorten(one_line(text), MESSAGE_LIMIT)
+
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """What each check has to say that is not well, in full."""
+        return tuple(one_line(verdict.message) for verdict in self.verdicts if verdict.status > Status.UP)
 
     @property
     def newest(self) -> Snapshot | None:
@@ -273,6 +282,12 @@ class Repository:
     """Why it is looked at in this way; in every Result."""
     otherwise: Repository | None = None
     """How it is looked at when `probe` raises NoTimesError: the same watches, with checks fit for the other probe."""
+
+    def telling(self, change: Callable[[Receiver], Receiver | None]) -> Repository:
+        """The same repository with other receivers, in whichever way it is looked at; None leaves one out."""
+        told = ((watch, tuple(filter(None, map(change, watch.receivers)))) for watch in self.watches)
+        watches = tuple(replace(watch, receivers=receivers) for watch, receivers in told)
+        return replace(self, watches=watches, otherwise=self.otherwise and self.otherwise.telling(change))
 
 
 _NO_MARKUP = str.maketrans("&<>", "+()")

@@ -210,9 +210,9 @@ class Monitor:
             if isinstance(outcome, Repository):
                 self._queue_look(outcome)
                 return
-            results = outcome if isinstance(outcome, list) else self._no_results(task.repository, task, outcome)
-            for result in results:
-                yield from self._judged(result)
+            looked = outcome if isinstance(outcome, _Looked) else _Looked(self._no_results(task.repository, task, outcome))
+            for result in looked.results:
+                yield from self._judged(result, looked)
 
     def _no_results(self, repository: Repository, task: _Task, outcome: object) -> list[Result]:
         took = timedelta(seconds=time.monotonic() - task.begun)
@@ -234,7 +234,7 @@ class Monitor:
         self.bugs.append(where)
         return where
 
-    def _judged(self, result: Result) -> Iterator[Result]:
+    def _judged(self, result: Result, looked: _Looked) -> Iterator[Result]:
         number = next(self._numbers)
         receivers = result.watch.receivers
         if not receivers:
@@ -243,7 +243,7 @@ class Monitor:
         self._results[number] = result
         self._deliveries[number] = {}
         for index, receiver in enumerate(receivers):
-            self._queue(self._pushes, _Task(_send(receiver, result), _PUSH_LIMIT_SECONDS, push=(number, index)))
+            self._queue(self._pushes, _Task(_send(receiver, result, looked), _PUSH_LIMIT_SECONDS, push=(number, index)))
         yield result
 
     def _told(self, number: int, index: int, delivery: Delivery) -> Iterator[Result]:
@@ -253,10 +253,35 @@ class Monitor:
             yield replace(result, deliveries=tuple(each for _, each in sorted(deliveries.items())))
 
 
-def _look(repository: Repository, seconds: float) -> Callable[[], list[Result] | Repository]:
+class _Looked:
+    """What a look gave. It is kept for the next one to be compared with once every receiver has taken its result: a warning
+    that is given once would otherwise be lost with a push that failed."""
+
+    def __init__(self, results: list[Result], keep: Callable[[], None] | None = None) -> None:
+        self.results = results
+        self._keep = keep
+        self._untold = sum(len(result.watch.receivers) for result in results)
+        self._lock = threading.Lock()
+        if not self._untold:
+            self._done()
+
+    def told(self) -> None:
+        """One more receiver has taken its result."""
+        with self._lock:
+            self._untold -= 1
+            done = not self._untold
+        if done:
+            self._done()
+
+    def _done(self) -> None:
+        if self._keep:
+            self._keep()
+
+
+def _look(repository: Repository, seconds: float) -> Callable[[], _Looked | Repository]:
     """Looks once; gives a Repository where it is to be looked at in another way."""
 
-    def look() -> list[Result] | Repository:
+    def look() -> _Looked | Repository:
         begun = time.monotonic()
         try:
             seen = repository.probe.observe(begun + seconds)
@@ -265,17 +290,18 @@ def _look(repository: Repository, seconds: float) -> Callable[[], list[Result] |
                 left = timedelta(seconds=max(1.0, begun + seconds - time.monotonic()))
                 notes = (*repository.otherwise.notes, f"no listing: {error.message}")
                 return replace(repository.otherwise, notes=notes, timeout=left)
-            return _unseen(repository, error.code, error.message, timedelta(seconds=time.monotonic() - begun))
+            return _Looked(_unseen(repository, error.code, error.message, timedelta(seconds=time.monotonic() - begun)))
         except ProbeError as error:
-            return _unseen(repository, error.code, error.message, timedelta(seconds=time.monotonic() - begun))
+            return _Looked(_unseen(repository, error.code, error.message, timedelta(seconds=time.monotonic() - begun)))
         took = timedelta(seconds=time.monotonic() - begun)
         now = datetime.now(UTC)
         count = _count(seen)
         notes = (*repository.notes, *seen.notes)
-        return [
+        results = [
             Result(watch, tuple(check.judge(seen, now) for check in watch.checks), seen.source, took, count, notes)
             for watch in repository.watches
         ]
+        return _Looked(results, seen.keep)
 
     return look
 
@@ -293,5 +319,11 @@ def _unseen(repository: Repository, code: Code, message: str, took: timedelta) -
     return [result(watch) for watch in repository.watches]
 
 
-def _send(receiver: Receiver, result: Result) -> Callable[[], Delivery]:
-    return lambda: receiver.send(result)
+def _send(receiver: Receiver, result: Result, looked: _Looked) -> Callable[[], Delivery]:
+    def send() -> Delivery:
+        delivery = receiver.send(result)
+        if delivery.accepted:
+            looked.told()
+        return delivery
+
+    return send

@@ -82,6 +82,11 @@ def is_secret_name(variable: str) -> bool:
     return bool(_NAMES.search(variable)) and not _PLAIN.search(variable)
 
 
+def may_hold_secret(variable: str) -> bool:
+    """Also a command line, which may have one among its arguments."""
+    return is_secret_name(variable) or variable.upper().endswith("_COMMAND")
+
+
 def secrets_in(environment: Iterable[tuple[str, str]]) -> tuple[Secret, ...]:
     """Every secret that stands in an environment."""
     return tuple(Secret(value) for name, value in environment if value and is_secret_name(name))

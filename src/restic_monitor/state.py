@@ -16,7 +16,9 @@ which makes later bounds wider, never false; the later of the two would be false
 stored again and seen by the other. Where two runs know bounds of one file both are true, and so is what they have in common.
 
 A file that is taken away and stored again under its name between two looks cannot be noticed: then `after` is before the
-last time it was stored, and `before` after the first. It can look older than it is, never younger.
+last time it was stored, and `before` after the first. It can look older than it is, never younger. That holds for what is
+away between two looks. A file that a remembered look missed (and others were there) and a later one finds is taken for a new
+one, and can look younger. So a look that finds none at all is not remembered where the store tells no times.
 """
 
 from __future__ import annotations

@@ -20,7 +20,8 @@ FOLDERS = ("keys", "locks", "snapshots")
 
 ENTRY_LIMIT = 1_000_000
 """Files of one listing; a server that never ends must end somewhere."""
-TRIES = 3
+TRIES = 4
+"""The first and three more, after 0.5, 1 and 2 s."""
 _FIRST_PAUSE_SECONDS = 0.5
 
 
@@ -109,9 +110,9 @@ class Backend(Protocol):
 
 
 def attempt(work: Callable[[], T], deadline: float) -> T:
-    """`work`, up to three times where the error is transient and the deadline allows it: the one place where looks are
-    repeated. A store that says how long to wait (Retry-After) is waited for that long, or not asked again when the deadline
-    comes first. Raises the last BackendError."""
+    """`work`, repeated up to three times where the error is transient and the deadline allows it: the one place where
+    looks are repeated. A store that says how long to wait (Retry-After) is waited for that long, or not asked again when
+    the deadline comes first. Raises the last BackendError."""
     pause = _FIRST_PAUSE_SECONDS
     for number in range(1, TRIES + 1):
         try:

@@ -41,9 +41,7 @@ class Local:
 
     def _all(self, entries: Entries, deadline: float) -> Iterator[Entry]:
         self._look_at_the_top()
-        config = Path(self.path, "config")
-        if config.is_file():
-            yield _entry("config", config.stat())
+        yield from self._config()
         for folder in FOLDERS:
             try:
                 yield from self._folder(folder, deadline)
@@ -52,6 +50,17 @@ class Local:
                     entries.denied.add(folder)
                 elif error.kind is not Kind.MISSING:
                     raise
+
+    def _config(self) -> Iterator[Entry]:
+        path = Path(self.path, "config")
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise _problem(error, str(path)) from None
+        if stat.S_ISREG(status.st_mode):
+            yield _entry("config", status)
 
     def _look_at_the_top(self) -> None:
         """An unmounted disk leaves no folder, or an empty one: neither is a repository without snapshots."""
@@ -85,9 +94,10 @@ class Local:
 
 
 def _status(item: os.DirEntry[str]) -> os.stat_result | None:
+    """None for what is no file, or has vanished. Raises OSError: a file that cannot be looked at is not gone."""
     try:
         status = item.stat()
-    except OSError:
+    except FileNotFoundError:
         return None
     return status if stat.S_ISREG(status.st_mode) else None
 

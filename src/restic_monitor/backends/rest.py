@@ -1,6 +1,7 @@
 """restic's REST protocol, both versions: https://restic.readthedocs.io/en/stable/REST_backend.html
 
-rest-server tells no times at all. `rclone serve restic` answers HEAD with Last-Modified: then each file is asked for its own.
+rest-server tells no times at all. `rclone serve restic` answers HEAD with Last-Modified: then each file is asked for its own,
+one request for each lock and each snapshot in every look.
 """
 
 from __future__ import annotations
@@ -144,7 +145,7 @@ class Rest:
         password = self.password.reveal() if self.password else ""
         if not self.user and not password:
             return {}
-        pair = f"{self.user}:{password}".encode()
+        pair = f"{self.user}:{password}".encode(errors="surrogateescape")
         return {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}
 
     def _problem(self, status: int, name: str) -> BackendError:
@@ -171,9 +172,16 @@ def _asked_for(file: Entry) -> bool:
     return file.name.rpartition("/")[2].isalnum()
 
 
+_IN_A_PATH = "/%:@!$&'()*+,;=~[]"
+"""Left as they are by Go's net/url, besides letters and digits; what is escaped already is not escaped again."""
+
+
 def split(url: str) -> tuple[str, str, str]:
-    """An address without its credentials, the user and the password."""
+    """An address without its credentials, its path escaped as restic sends it, the user and the password; their bytes that
+    are no UTF-8 are surrogates."""
     parts = urlsplit(url)
     login, _, host = parts.netloc.rpartition("@")
     user, _, password = login.partition(":")
-    return parts._replace(netloc=host).geturl(), unquote(user), unquote(password)
+    path = quote(parts.path, safe=_IN_A_PATH, errors="surrogateescape")
+    user, password = (unquote(text, errors="surrogateescape") for text in (user, password))
+    return parts._replace(netloc=host, path=path).geturl(), user, password

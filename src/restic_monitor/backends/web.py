@@ -12,8 +12,12 @@ from email.utils import parsedate_to_datetime
 
 from restic_monitor.backends import BackendError, Kind
 from restic_monitor.http import SYSTEM, Answer, Http, HttpError, Tls, host_of, retry_after
+from restic_monitor.quantity import format_duration
 
 LISTING_LIMIT_BYTES = 64 * 1024 * 1024
+AGE_LIMIT = timedelta(minutes=5)
+"""Caches on the way may keep an answer for so long."""
+_AGE_DIGITS = 10
 
 # what Go's net/http, nginx and Apache say to http:// on a port for https://
 _WANTS_TLS = re.compile(rb"HTTP request (?:was sent )?to (?:an )?HTTPS|speaking plain HTTP to an SSL-enabled")
@@ -41,6 +45,7 @@ class Web:
         """Whatever is answered, but 429 and 5xx. Raises BackendError."""
         if time.monotonic() >= deadline:
             raise BackendError(Kind.TIMEOUT, f"no time was left to ask {host_of(url)}")
+        headers = {"Cache-Control": "no-cache", **(headers or {})}
         begun = time.time()
         try:
             answer = self.http.ask(
@@ -49,6 +54,8 @@ class Web:
         except HttpError as error:
             hint = "; does it speak https:// only?" if error.garbled and _plain(url) else ""
             raise BackendError(_kind(error, deadline), f"{error.reason}{hint}") from None
+        if problem := _out_of_a_cache(answer, host_of(url)):
+            raise problem
         self._dates[:] = [(answer.headers.get("date", ""), (begun + time.time()) / 2)]
         if problem := _too_busy(answer, host_of(url)):
             raise problem
@@ -77,6 +84,16 @@ def _kind(error: HttpError, deadline: float) -> Kind:
     if error.garbled:
         return Kind.MALFORMED
     return Kind.REFUSED if error.lasting else Kind.UNREACHABLE
+
+
+def _out_of_a_cache(answer: Answer, host: str) -> BackendError | None:
+    """An answer that was kept says nothing of now: https://www.rfc-editor.org/rfc/rfc9111#name-age"""
+    age = answer.headers.get("age", "")
+    seconds = int(age[:_AGE_DIGITS]) if age.isdecimal() else 0
+    if seconds <= AGE_LIMIT.total_seconds():
+        return None
+    shown = format_duration(timedelta(seconds=seconds))
+    return BackendError(Kind.MALFORMED, f"an old answer out of a cache ({shown}): let {host} be asked past it")
 
 
 def _too_busy(answer: Answer, host: str) -> BackendError | None:

@@ -7,7 +7,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 from restic_monitor import environment as environments
@@ -24,6 +24,7 @@ from restic_monitor.config.surroundings import Sketch
 from restic_monitor.errors import ConfigError, UsageError
 from restic_monitor.model import Repository, Result, one_line
 from restic_monitor.monitor import Monitor
+from restic_monitor.probes import listing
 from restic_monitor.probes.restic import Restic
 from restic_monitor.secret import HIDDEN
 from restic_monitor.state import State
@@ -101,7 +102,7 @@ def _version(program: str, environment: Mapping[str, str]) -> str:
 
 def _reach(repositories: Sequence[Repository], builder: Builder, stages: _Stages) -> int:
     """Look at each, tell nobody. A repository that is stale was reached."""
-    silent = [replace(r, watches=tuple(replace(w, receivers=()) for w in r.watches)) for r in repositories]
+    silent = [repository.telling(lambda receiver: None) for repository in repositories]
     monitor = Monitor(silent, jobs=builder.jobs, connections=builder.connections)
     with stopping(monitor) as received:
         unreached = [event for event in monitor.run() if isinstance(event, Result) and not _reached(event, stages)]
@@ -116,7 +117,8 @@ def _reach(repositories: Sequence[Repository], builder: Builder, stages: _Stages
 def _reached(result: Result, stages: _Stages) -> bool:
     seen = result.snapshots is not None
     count = f"{result.snapshots} snapshot{'' if result.snapshots == 1 else 's'}"
-    stages.say("reach", f"{result.watch.name}: {count if seen else result.message}", word="ok" if seen else "FAILED")
+    notes = "".join(f"  [{note}]" for note in result.notes if note != listing.FIRST_LOOK)
+    stages.say("reach", f"{result.watch.name}: {count if seen else result.message}{notes}", word="ok" if seen else "FAILED")
     return seen
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from restic_monitor.commands.common import Common, close, load, log, report_bugs
@@ -36,7 +36,7 @@ def run(common: Common, options: Options) -> int:
     state = State(builder.environment) if options.state else None
     repositories = builder.repositories(options.names, state=state, remember=options.push)
     if not options.push:
-        repositories = [_dry(repository) for repository in repositories]
+        repositories = [repository.telling(Dry) for repository in repositories]
     monitor = Monitor(repositories, jobs=builder.jobs, connections=builder.connections)
     results: dict[str, Result] = {}
     with stopping(monitor) as received:
@@ -72,12 +72,6 @@ def _keep(results: dict[str, Result], event: Event) -> None:
                 log.error("%s: push failed: %s", event.watch.name, delivery.message)
         if event.deliveries is not None:
             log.info("%s: %s %s", event.watch.name, event.status.name, event.message)
-
-
-def _dry(repository: Repository) -> Repository:
-    watches = tuple(replace(w, receivers=tuple(Dry(receiver) for receiver in w.receivers)) for w in repository.watches)
-    otherwise = _dry(repository.otherwise) if repository.otherwise else None
-    return replace(repository, watches=watches, otherwise=otherwise)
 
 
 def _shown(events: Iterable[Event], repositories: Sequence[Repository], common: Common, options: Options) -> Iterator[Event]:

@@ -116,6 +116,8 @@ def mode(value: str, context: Context) -> str:
 
 def vanished(value: str, context: Context) -> tuple[int, bool, str]:
     """A number of files, or a share of them: the number, whether it is a percentage, and the words of the file for it."""
+    if value.lower() == "off":
+        return 100, True, value
     number, share = value.removesuffix("%").strip(), value.endswith("%")
     if number.isascii() and number.isdigit() and len(number) <= 7 and not (share and int(number) > 100):
         return int(number), share, value

@@ -27,7 +27,7 @@ def unlistable(place: Location, environment: Collection[str]) -> str | None:
     match place:
         case location.S3() if "RESTIC_AWS_ASSUME_ROLE_ARN" in environment:
             return "only restic assumes the role of RESTIC_AWS_ASSUME_ROLE_ARN"
-        case Rest(url) if url.startswith(("http+unix:", "https+unix:")):
+        case Rest(url) if url.lower().startswith(("http+unix:", "https+unix:")):
             return "a rest-server behind a Unix socket cannot be listed yet"
         case Rclone(remote) if location.passwords(f"rclone:{remote}"):
             return "the address holds a secret, which rclone would show in the list of processes"

@@ -11,6 +11,7 @@ from restic_monitor.config.draft import Block, Draft, Setting
 from restic_monitor.config.problems import dotted
 from restic_monitor.config.values import Values
 from restic_monitor.environment import Layer, Variable
+from restic_monitor.secret import may_hold_secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ class Surroundings:
                 continue
             if not (setting := sketch.settings.get(name)):
                 environment[name] = variable
-            elif (value := self.values.value(setting, block.name)) is not None:
+            elif (value := self.values.value(setting, block.name, plain=not may_hold_secret(name))) is not None:
                 environment[name] = Variable(value, variable.origin)
         return environment
 

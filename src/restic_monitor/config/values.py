@@ -24,15 +24,16 @@ class Values:
     environment: Mapping[str, str] = field(repr=False)
     revealed: list[Secret] = field(default_factory=list)
 
-    def value(self, setting: Setting, name: str) -> Any:
-        """What a setting means for the repository `name`; None when that cannot be told, which is noted."""
+    def value(self, setting: Setting, name: str, *, plain: bool = False) -> Any:
+        """What a setting means for the repository `name`; None when that cannot be told, which is noted. `plain`: no secret,
+        though its key may hold one: a region that is taken out of messages would leave no word of where."""
         context = Context(name, self.draft.folder)
         raw = setting.raw
         try:
             text = raw.read(context, self.environment) if isinstance(raw, Source) else raw
             if isinstance(raw, Source) and not text:
                 raise ValueError(f"{raw} is empty")
-            if isinstance(raw, Source) or setting.key.secret:
+            if isinstance(raw, Source) or (setting.key.secret and not plain):
                 self.revealed.append(Secret(text))
         except ValueError as error:
             self.draft.problems.add(setting.place, setting.path, str(error))

@@ -84,9 +84,13 @@ class Ways:
         try:
             listing = self._by_listing(asked, times_needed=otherwise)
         except NotListableError as error:
-            if mode != "listing":
-                return self._by_restic(asked, f"no listing: {error}" if mode == "fast" else None)
-            self._problem(asked.block, "mode", f"listing is not possible: {error}; use mode: restic")
+            if mode != "listing" and password:
+                return self._by_restic(asked, f"no listing: {error}")
+            if mode == "listing":
+                self._problem(asked.block, "mode", f"listing is not possible: {error}; use mode: restic")
+            else:
+                advice = "write password_file: PATH for restic, or an address that can be listed: s3:, sftp:, rest:, rclone:"
+                self._problem(asked.block, "url", f"no password, and {error}; {advice}")
             return None
         except ValueError as error:
             self._problem(asked.block, "url", str(error))
@@ -115,9 +119,10 @@ class Ways:
         if self.state:
             memory = self.state.memory(asked.block.name, location.identity(asked.url), writing=self.remember)
         probe = Listing(asked.block.name, storage, self._shown(asked), self._redactor(asked, child), memory, times_needed)
-        checks: list[Check] = [StoredRecently(*asked.max_age), Content(), Locks(), Keyring(), Strays(), Clock()]
+        checks: list[Check] = [StoredRecently(*asked.max_age), Content(), Keyring()]
         if limit := self.values.get(asked.block, "max_vanished"):
             checks.append(Vanished(*limit))
+        checks += [Clock(), Strays(), Locks()]  # what is told once before what stays: messages are cut
         return _repository(asked, probe, checks)
 
     def _tls_of(self, block: Block, child: Mapping[str, str]) -> Tls:

@@ -62,7 +62,7 @@ SYSTEM = Tls()
 @dataclass(slots=True)
 class Http:
     """Shared by all receivers and storages of a run. `environment` holds the proxy variables; `connections` is how many stay
-    open, `pause_seconds` the wait before a second try."""
+    open without a request, of all hosts together, `pause_seconds` the wait before a second try."""
 
     environment: Mapping[str, str] = field(repr=False)
     connections: int = 64
@@ -83,7 +83,8 @@ class Http:
         """GET, redirects on the same host followed. Sent once more only where the first cannot have counted: nobody was
         reached, or the answer was 429 or 503. A host that was not reached twice is not tried again by anybody.
 
-        `connect_seconds` is for connecting, `answer_seconds` for the whole answer. Raises HttpError.
+        `connect_seconds` is for connecting, to all addresses of a name together, `answer_seconds` for the whole answer.
+        Raises HttpError.
         """
         host = host_of(url)
         for attempt in range(1, _TRIES + 1):

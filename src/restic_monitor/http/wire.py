@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import heapq
 import http.client
+import ipaddress
 import itertools
 import logging
 import re
@@ -12,14 +14,16 @@ import socket
 import ssl
 import threading
 import time
-import urllib.request
+import weakref
 import zlib
+from collections import deque
 from collections.abc import Iterator, Mapping
 from urllib.parse import unquote, urlsplit
 
 import urllib3
 import urllib3.connection
 import urllib3.exceptions
+import urllib3.util.connection
 
 from restic_monitor import __version__
 from restic_monitor.http import Answer, HttpError, Tls, host_of
@@ -100,17 +104,89 @@ _request = _Request()
 
 class _HttpConnection(urllib3.connection.HTTPConnection):
     def _new_conn(self) -> socket.socket:
-        connected = super()._new_conn()
+        try:
+            connected = self._reach()
+        except socket.gaierror as error:
+            raise urllib3.exceptions.NameResolutionError(self.host, self, error) from error
+        except UnicodeError:
+            raise urllib3.exceptions.LocationValueError from None
+        except TimeoutError as error:
+            raise urllib3.exceptions.ConnectTimeoutError(self, "timed out") from error
+        except OSError as error:
+            raise urllib3.exceptions.NewConnectionError(self, "not reached") from error
         _request.watch(connected)  # a proxy may drip its answer to CONNECT, too
         return connected
+
+    def _reach(self) -> socket.socket:
+        """All addresses of a name share the time of the connection, as in Go; urllib3 gives the whole to each of them."""
+        assert isinstance(self.timeout, float | int)
+        until, failed = time.monotonic() + self.timeout, OSError("no address")
+        families = urllib3.util.connection.allowed_gai_family()
+        found = socket.getaddrinfo(self._dns_host.strip("[]"), self.port, families, socket.SOCK_STREAM)
+        for left, (family, kind, protocol, _, address) in zip(range(len(found), 0, -1), found, strict=True):
+            connected = None
+            try:
+                connected = socket.socket(family, kind, protocol)
+                for option in self.socket_options or ():
+                    connected.setsockopt(*option)
+                connected.settimeout(max(0.001, (until - time.monotonic()) / left))
+                connected.connect(address)
+            except OSError as error:
+                failed = error
+                if connected:
+                    connected.close()
+            else:
+                connected.settimeout(self.timeout)
+                return connected
+        raise failed
 
 
 class _HttpsConnection(_HttpConnection, urllib3.connection.HTTPSConnection):
     pass
 
 
+class _Idle:
+    """Open connections without a request, of all hosts together: when there are too many, the oldest is closed."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._owners: dict[_HttpConnection, deque[_HttpConnection]] = {}
+        """The oldest first, and so in each host's own queue."""
+        self._lock = threading.Lock()
+
+    def take(self, own: deque[_HttpConnection]) -> _HttpConnection | None:
+        """The youngest of a host's own."""
+        with self._lock:
+            if not own:
+                return None
+            connection = own.pop()
+            del self._owners[connection]
+            return connection
+
+    def put(self, connection: _HttpConnection, own: deque[_HttpConnection]) -> None:
+        with self._lock:
+            own.append(connection)
+            self._owners[connection] = own
+            if len(self._owners) <= self._most:
+                return
+            oldest = next(iter(self._owners))
+            self._owners.pop(oldest).popleft()
+        oldest.close()
+
+    def close(self) -> None:
+        with self._lock:
+            for connection, own in self._owners.items():
+                own.clear()
+                connection.close()
+            self._owners.clear()
+
+
 class _HttpPool(urllib3.HTTPConnectionPool):
+    """The connections to a host; those that wait are in `own`, for urllib3's queue knows only its own host's."""
+
     ConnectionCls = _HttpConnection
+    idle: _Idle
+    own: deque[_HttpConnection]
 
     def exchange(
         self,
@@ -124,8 +200,7 @@ class _HttpPool(urllib3.HTTPConnectionPool):
     ) -> Answer:
         """What `urlopen` does, less what nobody needs here: it costs as much again as the request. No retries, redirects,
         timers of its own, and no second object for an answer and its headers."""
-        connection = self._get_conn()
-        assert isinstance(connection, _HttpConnection)
+        connection = self._connection()
         try:
             self._connect(connection, tunnel, connect_seconds)
             connection.timeout = None  # the alarm sees to that, and a time-out costs a system call for each other one
@@ -138,13 +213,21 @@ class _HttpPool(urllib3.HTTPConnectionPool):
                 answer = Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, body)
         except BaseException:
             connection.close()
-            self._put_conn(connection)
             raise
         _request.unwatch()  # from here on the connection is anybody's
         if rest or headers.get("Connection") == "close":
             connection.close()
-        self._put_conn(connection)
+        if not connection.is_closed:  # the server may have closed it, too
+            self.idle.put(connection, self.own)
         return answer
+
+    def _connection(self) -> _HttpConnection:
+        connection = self.idle.take(self.own)
+        if connection and not connection.is_connected:  # the server closed it in the meantime
+            connection.close()
+        connection = connection or self._new_conn()  # type: ignore[assignment]
+        assert isinstance(connection, _HttpConnection)
+        return connection
 
     def _connect(self, connection: _HttpConnection, tunnel: bool, seconds: float) -> None:
         """A connection that is open stays as it is."""
@@ -171,10 +254,11 @@ class Wire:
 
     def __init__(self, environment: Mapping[str, str], connections: int) -> None:
         self._environment = environment
-        self._connections = connections
         self._managers: dict[tuple[str, Tls, str | None], urllib3.PoolManager] = {}
         self._pools: dict[tuple[str, str, Tls], _HttpPool] = {}
+        self._idle = _Idle(connections)
         self._lock = threading.Lock()
+        weakref.finalize(self, self._idle.close)
 
     def exchange(
         self,
@@ -228,9 +312,12 @@ class Wire:
         if not parts.host:
             raise urllib3.exceptions.LocationValueError
         with self._lock:
+            if found := self._pools.get(key):
+                return found
             manager = self._manager(scheme, tls, self._proxy(scheme, netloc))
             pool = manager.connection_from_host(parts.host, parts.port, scheme)
             assert isinstance(pool, _HttpPool)
+            pool.idle, pool.own = self._idle, deque()
             self._pools[key] = pool
         return pool
 
@@ -245,8 +332,7 @@ class Wire:
         """A TLS setting costs 20 ms, and is not made where nothing is encrypted."""
         encrypted = scheme == "https" or (proxy or "").startswith("https:")
         options = {
-            "num_pools": self._connections,
-            "maxsize": self._connections,
+            "num_pools": 1,  # they are kept here
             "ssl_context": self._context(tls) if encrypted else None,
         }
         pool = _proxied(proxy, options) if proxy else urllib3.PoolManager(**options)  # type: ignore[arg-type]
@@ -271,17 +357,52 @@ class Wire:
         return context
 
     def _proxy(self, scheme: str, netloc: str) -> str | None:
-        """As curl and restic do it: http_proxy, https_proxy, all_proxy, no_proxy, in small letters or capitals."""
+        """http_proxy, https_proxy, no_proxy as restic reads them, and all_proxy as curl does; in small letters or capitals."""
         named = {
             name.lower().removesuffix("_proxy"): value
             for name, value in sorted(self._environment.items())
             if name.lower().endswith("_proxy") and value
         }
         proxy = named.get(scheme) or named.get("all")
-        bypass = urllib.request.proxy_bypass_environment  # type: ignore[attr-defined]
-        if not proxy or bypass(netloc, named):
+        if not proxy or _direct(scheme, netloc, named.get("no", "")):
             return None
         return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _direct(scheme: str, netloc: str, no_proxy: str) -> bool:
+    """Whether a host is asked without the proxy. As Go does it (golang.org/x/net/http/httpproxy), and so restic: this machine
+    always; `no_proxy` names addresses, networks (10.0.0.0/8), domains with what is below, .domains without, each with a port
+    or for all ports, or * for all."""
+    parts = urlsplit(f"{scheme}://{netloc}")
+    host, port = parts.hostname or "", parts.port or (443 if scheme == "https" else 80)
+    address = _address(host)
+    if host == "localhost" or (address and address.is_loopback):
+        return True
+    return any(_excepts(entry.strip().lower(), host, address, port) for entry in no_proxy.split(","))
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host)
+    return None
+
+
+def _excepts(entry: str, host: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address | None, port: int) -> bool:
+    """Whether one entry of no_proxy is about this host."""
+    if entry == "*":
+        return True
+    with contextlib.suppress(ValueError):
+        network = ipaddress.ip_network(entry, strict=False)
+        return address is not None and address in network
+    found = _ENTRY.fullmatch(entry)
+    if not found or int(found[2] or port) != port:
+        return False
+    name = found[1].removeprefix("*")
+    return host == name or host.endswith(f".{name.removeprefix('.')}")
+
+
+# host, host:port, [address]:port
+_ENTRY = re.compile(r"\[?(.+?)\]?(?::(\d{1,5}))?")
 
 
 def _parts(url: str) -> tuple[str, str, str]:
@@ -348,6 +469,8 @@ def _unsent(error: Exception, host: str) -> HttpError:  # noqa: PLR0911 - a tabl
     if certificate := among(ssl.SSLCertVerificationError):
         why = getattr(certificate, "verify_message", "") or "not trusted"
         return HttpError(f"the certificate of {host} was not accepted: {why}; cacert names another authority", lasting=True)
+    if any(isinstance(cause, OSError) and cause.errno in (errno.EMFILE, errno.ENFILE) for cause in causes):
+        return HttpError(f"no connection to {host}: too many open files; raise the limit (ulimit -n) or lower connections")
     if among(urllib3.exceptions.ProxyError):
         return HttpError(f"the proxy on the way to {host} cannot be reached")
     if among(ssl.SSLError):
@@ -358,9 +481,18 @@ def _unsent(error: Exception, host: str) -> HttpError:  # noqa: PLR0911 - a tabl
         return HttpError(f"connecting to {host} timed out", late=True)
     if among(ConnectionRefusedError):
         return HttpError(f"{host} refused the connection")
-    if among(urllib3.exceptions.LocationValueError):
-        return HttpError(f"the address on {host} is not valid", lasting=True)
+    if isinstance(error, ValueError | http.client.InvalidURL):
+        return _unsendable(error, host)
     return HttpError(f"no connection to {host}")
+
+
+def _unsendable(error: Exception, host: str) -> HttpError:
+    """What is wrong with an address: http.client encodes the path as ASCII, and takes no blanks."""
+    if not host.isascii():
+        return HttpError(f"the host name {host} has to be written in punycode (xn--...)", lasting=True)
+    if isinstance(error, http.client.InvalidURL) or (isinstance(error, UnicodeEncodeError) and error.encoding == "ascii"):
+        return HttpError(f"the address on {host} has a character that must be percent-encoded", lasting=True)
+    return HttpError(f"the address on {host} is not valid", lasting=True)
 
 
 # http.client's _tunnel

@@ -36,6 +36,7 @@ def _result(report: Report, result: Result) -> dict[str, Any]:
         "max_age_seconds": None if result.watch.max_age is None else int(result.watch.max_age.total_seconds()),
         "snapshots": result.snapshots,
         "source": result.source,
+        "findings": list(result.findings),
         "notes": list(result.notes),
         "took_seconds": round(result.took.total_seconds(), 3),
         "push": report.push(result),

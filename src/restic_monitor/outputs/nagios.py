@@ -22,6 +22,7 @@ def render(report: Report) -> str:
     data = " ".join(_data(result) for result in report.results if result.age is not None)
     lines = [f"RESTIC {summary}" + (f" | {data}" if data else "")]
     lines += [_clean(_line(report, result)) for result in report.shown]
+    lines += [_clean(f"WARNING: {warning}") for warning in report.warnings]
     return "\n".join(lines) + "\n"
 
 
@@ -31,18 +32,19 @@ def error(message: str) -> str:
 
 
 def exit_status(report: Report) -> int:
-    """0 OK; 1 WARN or a failed push; 2 DOWN; 3 UNKNOWN, nothing seen at all, or an incomplete run."""
+    """0 OK; 1 WARN, a failed push or a warning of the run; 2 DOWN; 3 UNKNOWN, nothing seen at all, or an incomplete run."""
     worst = max((result.status for result in report.results), default=Status.UNKNOWN)
     if worst < Status.DOWN and (report.unfinished or not report.complete):
         return UNKNOWN
-    if worst is Status.UP and report.failed_pushes:
+    if worst is Status.UP and (report.failed_pushes or report.warnings):
         return WARNING
     return _CODES[worst]
 
 
 def _line(report: Report, result: Result) -> str:
     failed = f" (push failed: {report.push_message(result)})" if report.push(result) == "failed" else ""
-    return f"{_WORDS[_CODES[result.status]]}: {result.watch.name}: {result.message}{failed}"
+    notes = "".join(f" [{note}]" for note in result.notes)
+    return f"{_WORDS[_CODES[result.status]]}: {result.watch.name}: {result.message}{notes}{failed}"
 
 
 def _data(result: Result) -> str:

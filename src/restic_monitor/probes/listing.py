@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from restic_monitor.backends import FOLDERS, Backend, BackendError, Entry, Kind
 from restic_monitor.model import Code, Folder, Memory, NoTimesError, Observation, Past, ProbeError, Stored, one_line, shorten
@@ -25,9 +26,13 @@ _SEAL_BYTES = 32
 _LONGEST_UPLOAD = timedelta(days=1)
 _CONTENT_LIMIT_BYTES = 16 * 1024 * 1024
 _CLOCK_TOLERANCE = timedelta(minutes=1)
+_FUTURE = timedelta(minutes=5)
+"""A file dated later than that counts as little here as it does for the check of its age."""
 _REASON_LIMIT = 185
 _URL_LIMIT = 100
 _UNREAD = "unread"
+FIRST_LOOK = "no earlier look to compare with"
+"""A note."""
 _HEALS = (Kind.UNREACHABLE, Kind.TIMEOUT, Kind.THROTTLED)
 
 
@@ -67,17 +72,22 @@ class Listing:
         ended = datetime.now(UTC) + skew
         begun = min(begun + skew, ended)  # our clock may be set back meanwhile
         if not seen.files["keys"] and not seen.files["snapshots"]:
-            self._is_there(seen, "keys" in entries.denied, deadline)
+            lost = recalled if "snapshots" not in entries.denied else None
+            self._is_there(seen, "keys" in entries.denied, lost, deadline)
         if self.times_needed and any(entry.modified is None for entry in seen.files["snapshots"].values()):
             raise NoTimesError("the server tells no times of its files")
         past = _usable(recalled, begun)
-        latest = max(ended, recalled.looked) if recalled else ended  # whichever of the two looks had the right clock
+        latest = max(ended, past.looked) if past else ended
         folders = {folder: _dated(seen.files[folder], folder, past, latest) for folder in FOLDERS}
-        unreadable, notes = self._content(seen.files["snapshots"], folders["snapshots"], past, deadline)
-        if self.memory:
-            noted = frozenset({_UNREAD} if unreadable is None else ())
-            self.memory.remember(Past(begun, {f: files for f, files in folders.items() if f not in entries.denied}, noted))
-            notes = notes if past else (*notes, _nothing_to_compare(recalled))
+        newest = _newest(folders["snapshots"].values(), ended + _FUTURE)
+        unreadable, notes = self._content(seen.files["snapshots"], newest, past, deadline)
+        noted = frozenset({_UNREAD} if unreadable is None else ())
+        listed = {folder: files for folder, files in folders.items() if folder not in entries.denied}
+        keep = None if _all_gone(recalled, listed) else self._keep(Past(begun, listed, noted))
+        if entries.denied:
+            notes = (*notes, f"not seen, for want of access: {', '.join(sorted(entries.denied))}")
+        if self.memory and not past:
+            notes = (*notes, _nothing_to_compare(recalled))
         known = {f: None if f in entries.denied else _folder(folders[f], f, past) for f in FOLDERS}
         return Observation(
             self.source,
@@ -85,13 +95,24 @@ class Listing:
             stored=known["snapshots"],
             locks=known["locks"],
             keys=known["keys"],
-            suspicious=tuple(seen.suspicious(ended)),
+            suspicious=tuple(sorted(seen.suspicious(ended))),
             skew=entries.skew,
             notes=notes,
+            keep=keep,
         )
 
-    def _is_there(self, seen: _Seen, keys_denied: bool, deadline: float) -> None:
-        """Without keys and snapshots: is it a repository at all? Raises ProbeError when it is none, or when nobody can tell."""
+    def _keep(self, seen: Past) -> Callable[[], None] | None:
+        """Remember at once where only looks tell times: each one that is not remembered makes all ages vaguer."""
+        if not self.memory:
+            return None
+        if all(file.exact for files in seen.folders.values() for file in files.values()):
+            return partial(self.memory.remember, seen)
+        self.memory.remember(seen)
+        return None
+
+    def _is_there(self, seen: _Seen, keys_denied: bool, past: Past | None, deadline: float) -> None:
+        """Without keys and snapshots: is it a repository at all? Raises ProbeError when it is none, or when nobody can tell.
+        `past` is the last look if the snapshots may still be listed."""
         here = f"at {shorten(self.shown_url, _URL_LIMIT)}"
         try:
             there = seen.config or bool(self.backend.read("config", deadline, 1))
@@ -101,7 +122,11 @@ class Listing:
             if error.kind is Kind.MISSING:
                 message = f"there is no repository {here}: no config, no keys, no snapshots; is the url right?"
                 raise ProbeError(Code.ERROR, message) from None
-            raise ProbeError(Code.ERROR, f"nothing can be seen of a repository {here}: wrong url, or no access") from None
+            message = f"nothing can be seen of a repository {here}: wrong url, or no access"
+            if count := len(past.folders.get("snapshots", ())) if past else 0:
+                were = f"were {count} snapshot files" if count > 1 else "was 1 snapshot file"
+                message = f"there {were} {here}, and nothing is left: was it all removed?"
+            raise ProbeError(Code.ERROR, message) from None
         if not keys_denied:
             what = "a config but no keys: nobody can open it" if there else "an empty config and no keys: did restic init end?"
             raise ProbeError(Code.ERROR, f"the repository {here} has {what}")
@@ -109,10 +134,9 @@ class Listing:
     # the newest file's content
 
     def _content(
-        self, entries: Mapping[str, Entry], files: Mapping[str, Stored], past: Past | None, deadline: float
+        self, entries: Mapping[str, Entry], newest: Stored | None, past: Past | None, deadline: float
     ) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
         """The newest file when its content is not what its name says, or None when it is not read; and notes."""
-        newest = max(files.values(), key=lambda file: (file.before, file.name), default=None)
         if not newest:
             return (), ()
         if (entries[newest.name].size or 0) > _CONTENT_LIMIT_BYTES:
@@ -120,13 +144,22 @@ class Listing:
         try:
             content = self.backend.read(f"snapshots/{newest.name}", deadline, _CONTENT_LIMIT_BYTES)
         except BackendError as error:
-            if error.kind is Kind.MISSING:  # `forget` was at work
-                return (), ()
+            if error.kind is Kind.MISSING:
+                return ((newest.name,) if self._is_listed(newest.name, deadline) else ()), ()
             if error.kind not in (Kind.DENIED, Kind.REFUSED):
                 raise
             _log.info("%s: contents are not checked: %s", self.name, self.redact(error.message))
             return _unread("the store refuses to let us read them", past)
         return (() if hashlib.sha256(content).hexdigest() == newest.name else (newest.name,)), ()
+
+    def _is_listed(self, name: str, deadline: float) -> bool:
+        """Still: otherwise `forget` was at work."""
+        try:
+            return any(entry.name == f"snapshots/{name}" for entry in self.backend.list("snapshots", deadline))
+        except BackendError as error:
+            if error.kind is Kind.MISSING:
+                return False
+            raise
 
 
 class _Seen:
@@ -164,14 +197,26 @@ def _counts(name: str, size: int | None) -> bool:
     return bool(_ID.fullmatch(name)) and (size is None or size > _SEAL_BYTES)
 
 
+def _newest(files: Iterable[Stored], latest: datetime) -> Stored | None:
+    """Of those dated at most `latest`; of all where there are no such."""
+    return max(files, key=lambda file: (file.before <= latest, file.before, file.name), default=None)
+
+
 def _usable(past: Past | None, begun: datetime) -> Past | None:
     """A look that lies in the future was made with a clock that was wrong, and proves nothing."""
     return past if past and past.looked <= begun + _CLOCK_TOLERANCE else None
 
 
+def _all_gone(past: Past | None, listed: Mapping[str, Mapping[str, Stored]]) -> bool:
+    """No snapshot file is left of some whose times nobody tells. Such a look is not remembered over the last one: files that
+    come back (a disk that was not mounted) would seem to be new."""
+    known = past.folders.get("snapshots", {}) if past else {}
+    return listed.get("snapshots") == {} and any(not file.exact for file in known.values())
+
+
 def _nothing_to_compare(past: Past | None) -> str:
     if not past:
-        return "no earlier look to compare with"
+        return FIRST_LOOK
     return f"not compared with the last look, which is dated in the future ({past.looked:%Y-%m-%d %H:%MZ}): is a clock wrong?"
 
 
@@ -182,14 +227,17 @@ def _unread(reason: str, past: Past | None) -> tuple[None, tuple[str, ...]]:
 
 def _dated(entries: Mapping[str, Entry], folder: str, past: Past | None, latest: datetime) -> dict[str, Stored]:
     """When each file was stored: as the store says, or as the looks bracket it. A file that the last look did not have came
-    after that look began, and before this one ended, at `latest`."""
+    after that look began, and before this one ended, at `latest`; what is remembered as later was told by a wrong clock."""
     known = past.folders.get(folder, {}) if past else {}
     after = past.looked if past and folder in past.folders else None
 
     def dated(name: str, entry: Entry) -> Stored:
         if entry.modified:
             return Stored(name, entry.modified, entry.modified)
-        return known.get(name) or Stored(name, after, latest)
+        file = known.get(name) or Stored(name, after, latest)
+        if file.before <= latest:
+            return file
+        return Stored(name, file.after if file.after and file.after < latest else None, latest)
 
     return {name: dated(name, entry) for name, entry in entries.items()}
 

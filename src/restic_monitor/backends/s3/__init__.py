@@ -60,13 +60,23 @@ class S3:
     # which listings
 
     def _all(self, entries: Entries, deadline: float) -> Iterator[Entry]:
-        """One listing where it is allowed, else one for each folder: a policy may allow some prefixes only."""
+        """One listing where it is allowed, else one for each folder: a policy may allow some prefixes only. Once a file has
+        been told of, there is no way back: it would come twice."""
+        told = False
         try:
-            yield from self._in_one(deadline)
-        except (BackendError, _NotSkippedError) as error:
-            if isinstance(error, BackendError) and error.kind is not Kind.DENIED:
+            for entry in self._in_one(deadline):
+                told = True
+                yield entry
+        except _NotSkippedError:
+            if told:
+                message = f"{self.endpoint.host} lists files again that it was told to leave out (start-after)"
+                raise BackendError(Kind.MALFORMED, message) from None
+        except BackendError as error:
+            if told or error.kind is not Kind.DENIED:
                 raise
-            yield from self._one_by_one(entries, deadline)
+        else:
+            return
+        yield from self._one_by_one(entries, deadline)
 
     def _in_one(self, deadline: float) -> Iterator[Entry]:
         """keys, locks and snapshots stand behind data and index in the alphabet ("0" comes after "/"). Where strangers stand
@@ -80,7 +90,7 @@ class S3:
                     raise _NotSkippedError
                 yield from (file.entry(self._base) for file in page.files if file.key.startswith(tuple(folders)))
                 last = page.files[-1].key if page.files else ""
-                if last and not last.startswith(tuple(folders)):
+                if page.next and last and not last.startswith(tuple(folders)):
                     start = next((folder for folder in folders if folder > last), "")
                     break
 
@@ -107,13 +117,13 @@ class S3:
             if token:
                 query["continuation-token"] = token
             answer = self._ask("", _encoded(query), deadline)
-            page = answers.page(answer, self.endpoint.shown)
+            page = answers.page(answer, self.endpoint.host)
             yield page
             count += len(page.files) or 1
             if not page.next:
                 return
             if page.next in tokens or count > ENTRY_LIMIT:
-                raise BackendError(Kind.MALFORMED, f"the listing of {self.endpoint.shown} does not come to an end")
+                raise BackendError(Kind.MALFORMED, f"the listing of {self.endpoint.host} does not come to an end")
             tokens.add(page.next)
             token = page.next
 
@@ -130,7 +140,7 @@ class S3:
             answer = self._signed(key, query, other, deadline, limit)
         if answer.status == 200:
             return answer
-        raise answers.problem(answer, self.endpoint.shown, self.bucket, key)
+        raise answers.problem(answer, self.endpoint.host, self.bucket, key)
 
     def _signed(self, key: str, query: str, region: str, deadline: float, limit: int) -> Answer:
         host, path = self.endpoint.target(self.bucket, key, region)
@@ -141,4 +151,6 @@ class S3:
 
 def _encoded(query: Mapping[str, str]) -> str:
     """In the order and with the escapes that a signature is made over: sorted by name, all but the unreserved escaped."""
-    return "&".join(f"{name}={quote(value, safe='~')}" for name, value in sorted(query.items()) if value)
+    return "&".join(
+        f"{name}={quote(value, safe='~', errors='surrogateescape')}" for name, value in sorted(query.items()) if value
+    )

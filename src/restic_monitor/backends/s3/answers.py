@@ -59,7 +59,7 @@ def _file(found: ElementTree.Element, space: str, escaped: bool) -> File:
         raise ValueError
     modified = datetime.fromisoformat(found.findtext(f"{space}LastModified") or "")
     return File(
-        unquote_plus(key) if escaped else key,
+        unquote_plus(key, errors="surrogateescape") if escaped else key,
         int(found.findtext(f"{space}Size") or ""),
         modified if modified.tzinfo else modified.replace(tzinfo=UTC),
         found.findtext(f"{space}StorageClass"),
@@ -117,6 +117,7 @@ _MEANINGS = {
 def problem(answer: Answer, host: str, bucket: str, key: str) -> BackendError:
     """An answer that is not 200, in words."""
     code = _error(answer).get("Code", "")
+    bucket, key = (text.encode(errors="replace").decode() for text in (bucket, key))
     if code in _MEANINGS:
         kind, words = _MEANINGS[code]
         return BackendError(kind, words.format(host=host, bucket=bucket, key=key))

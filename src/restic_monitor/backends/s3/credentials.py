@@ -6,6 +6,7 @@ identity, container, instance).
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 _IDS = ("AWS_ACCESS_KEY_ID", "AWS_ACCESS_KEY")
 _SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SECRET_KEY")
 _MINIO = (("MINIO_ROOT_USER", "MINIO_ROOT_PASSWORD"), ("MINIO_ACCESS_KEY", "MINIO_SECRET_KEY"))
+_OURS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_SHARED_CREDENTIALS_FILE")
+"""What AWS's runtime finds in the process's environment, whatever the repository's says."""
 _EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 _LONGEST_WAIT_SECONDS = 15.0
 
@@ -131,7 +134,7 @@ class Signer:
     def _advice(self) -> str:
         if isinstance(self.source, Shared):
             return f"the profile {self.source.profile} in {self.source.credentials_file} gives none"
-        return "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or -o s3.unsafe-anonymous-auth=true"
+        return "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or restic_options: [s3.unsafe-anonymous-auth=true]"
 
 
 def _signing(provider: AwsCredentialsProvider, region: str, date: datetime) -> AwsSigningConfig:
@@ -152,7 +155,7 @@ def _signing(provider: AwsCredentialsProvider, region: str, date: datetime) -> A
 
 
 def _provider(source: Source) -> AwsCredentialsProvider:
-    """Raises RuntimeError where a file, or the profile in it, is not there."""
+    """Raises RuntimeError where a file, or the profile in it, is not there, and BackendError."""
     from awscrt.auth import AwsCredentialsProvider  # noqa: PLC0415
 
     if isinstance(source, Keys):
@@ -168,7 +171,11 @@ def _provider(source: Source) -> AwsCredentialsProvider:
         if source.named:
             raise
         return _process()
-    return profile if source.named else AwsCredentialsProvider.new_chain([profile, _process()])
+    return profile if source.named or _taken_away() else AwsCredentialsProvider.new_chain([profile, _process()])
+
+
+def _taken_away() -> str | None:
+    return next((name for name in _OURS if os.environ.get(name)), None)
 
 
 _lock = threading.Lock()
@@ -176,7 +183,11 @@ _shared: list[AwsCredentialsProvider] = []
 
 
 def _process() -> AwsCredentialsProvider:
-    """One for all: it asks the instance or the container once, and keeps the answer until it expires."""
+    """One for all: it asks the instance or the container once, and keeps the answer until it expires. It would take the
+    program's own keys first: where there are some, a repository that comes here has them no more. Raises BackendError."""
+    if name := _taken_away():
+        message = f"no keys are left for this repository: it is not to use {name} of our environment, and has none of its own"
+        raise BackendError(Kind.DENIED, message)
     from awscrt.auth import AwsCredentialsProvider  # noqa: PLC0415
 
     with _lock:

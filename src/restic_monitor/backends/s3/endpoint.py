@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from restic_monitor.location import S3
+from restic_monitor.location import S3, plain_host
 
 DEFAULT_REGION = "us-east-1"
 LOOKUPS = ("auto", "dns", "path")
@@ -22,7 +22,8 @@ _BUCKET_IN_HOST = re.compile(r"storage\.googleapis\.com|oss-[a-z0-9-]+\.aliyuncs
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """`host` with its port. `region` is the one to begin with; `amazon`: each region has a host of its own."""
+    """`host` with its port, unless that is the one of its scheme: so it is sent and signed. `region` is the one to
+    begin with; `amazon`: each region has a host of its own."""
 
     host: str
     encrypted: bool
@@ -34,15 +35,11 @@ class Endpoint:
     def scheme(self) -> str:
         return "https" if self.encrypted else "http"
 
-    @property
-    def shown(self) -> str:
-        return self.host
-
     def target(self, bucket: str, key: str, region: str) -> tuple[str, str]:
         """Host and path of a request, the path percent-encoded as signatures want it."""
         host = self._regional(region)
-        path = quote(f"/{key}", safe="/~")
-        return (f"{bucket}.{host}", path) if self.bucket_in_host else (host, f"/{quote(bucket, safe='~')}{path.rstrip('/')}")
+        path = _quoted(f"/{key}", "/~")
+        return (f"{bucket}.{host}", path) if self.bucket_in_host else (host, f"/{_quoted(bucket, '~')}{path.rstrip('/')}")
 
     def _regional(self, region: str) -> str:
         found = _AMAZON.fullmatch(self.host)
@@ -51,9 +48,13 @@ class Endpoint:
         return f"s3{found['fips'] or ''}.dualstack.{region}.amazonaws.com{found['china'] or ''}"
 
 
+def _quoted(text: str, safe: str) -> str:
+    return quote(text, safe=safe, errors="surrogateescape")
+
+
 def endpoint(place: S3, options: Mapping[str, str], environment: Mapping[str, str]) -> Endpoint:
     """`options` are restic's `-o s3.…`. Raises ValueError for a look-up style that does not exist."""
-    host = place.endpoint.lower()
+    host = plain_host(place.endpoint, encrypted=place.encrypted)
     amazon = _AMAZON.fullmatch(host)
     in_name = (amazon["region"] or "") if amazon else ""
     named = "" if in_name == "external-1" else in_name
