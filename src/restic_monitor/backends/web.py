@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 import time
 from collections.abc import Mapping
@@ -23,9 +24,12 @@ _AGE_DIGITS = 10
 _WANTS_TLS = re.compile(rb"HTTP request (?:was sent )?to (?:an )?HTTPS|speaking plain HTTP to an SSL-enabled")
 
 
+_log = logging.getLogger(__name__)
+
+
 @dataclass(frozen=True, slots=True)
 class Web:
-    """Asks one store."""
+    """Asks one store, under addresses without credentials."""
 
     http: Http = field(repr=False)
     tls: Tls = SYSTEM
@@ -52,8 +56,10 @@ class Web:
                 url, method=method, headers=headers, tls=self.tls, deadline=deadline, limit=limit, redirects=redirects
             )
         except HttpError as error:
+            _log.debug("%s %s: %s", method, url, error.reason)
             hint = "; does it speak https:// only?" if error.garbled and _plain(url) else ""
             raise BackendError(_kind(error, deadline), f"{error.reason}{hint}") from None
+        _log.debug("%s %s: %d", method, url, answer.status)
         if problem := _out_of_a_cache(answer, host_of(url)):
             raise problem
         self._dates[:] = [(answer.headers.get("date", ""), (begun + time.time()) / 2)]

@@ -68,6 +68,7 @@ class Listing:
         entries = self.backend.list("", deadline)
         for entry in entries:
             seen.add(entry)
+        _log.info("%s: listed: %s", self.name, seen)
         skew = entries.skew or timedelta(0)
         ended = datetime.now(UTC) + skew
         begun = min(begun + skew, ended)  # our clock may be set back meanwhile
@@ -169,6 +170,10 @@ class _Seen:
         self.config = False
         self.files: dict[str, dict[str, Entry]] = {folder: {} for folder in FOLDERS}
         self._others: list[Entry] = []
+
+    def __str__(self) -> str:
+        others = f", {len(self._others)} others" if self._others else ""
+        return ", ".join(f"{len(files)} {folder}" for folder, files in self.files.items()) + others
 
     def add(self, entry: Entry) -> None:
         folder, _, name = entry.name.partition("/")
