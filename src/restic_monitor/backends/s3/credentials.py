@@ -134,7 +134,8 @@ class Signer:
     def _advice(self) -> str:
         if isinstance(self.source, Shared):
             return f"the profile {self.source.profile} in {self.source.credentials_file} gives none"
-        return "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or restic_options: [s3.unsafe-anonymous-auth=true]"
+        anonymous = "restic_options: [s3.unsafe-anonymous-auth=true]"
+        return f"set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or {anonymous}"
 
 
 def _signing(provider: AwsCredentialsProvider, region: str, date: datetime) -> AwsSigningConfig:
