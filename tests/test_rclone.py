@@ -335,6 +335,7 @@ def test_a_server_that_speaks_no_tls(s3: S3) -> None:
 FAILED = "2026/03/01 12:00:00 NOTICE: Failed to lsjson: "
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "status", "kind", "message"),
     [

@@ -396,12 +396,12 @@ SECRETS_OF_COMMAND_LINES = ("sftp-command",)
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["run"],
+        pytest.param(["run"], marks=pytest.mark.slow),
         ["run", "-vv"],
         ["run", "-vv", "--format", "json"],
-        ["run", "-vv", "--format", "nagios"],
-        ["run", "-vv", "--no-push", "--no-state"],
-        ["run", "-vv", "--mode", "fast"],
+        pytest.param(["run", "-vv", "--format", "nagios"], marks=pytest.mark.slow),
+        pytest.param(["run", "-vv", "--no-push", "--no-state"], marks=pytest.mark.slow),
+        pytest.param(["run", "-vv", "--mode", "fast"], marks=pytest.mark.slow),
         ["config", "check", "-vv"],
         ["config", "show", "-vv"],
     ],

@@ -245,6 +245,7 @@ def test_a_listing_that_was_left_half_way_does_not_disturb_what_comes_next(tmp_p
 # ssh
 
 
+@pytest.mark.slow
 def test_the_command_is_restics_with_no_questions_asked(tmp_path: Path) -> None:
     script(tmp_path / "ssh", f'#!/bin/sh\nfor word; do echo "<$word>"; done >>{tmp_path}/log\n')
 

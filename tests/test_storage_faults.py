@@ -88,6 +88,7 @@ def test_a_refused_connection_is_tried_again_three_times(kind: str) -> None:
     assert time.monotonic() - begun > 3.4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_name_that_does_not_resolve_is_named(kind: str) -> None:
     message = "the name no-such-host.invalid does not resolve"
@@ -120,6 +121,7 @@ def test_a_server_that_drips_takes_no_longer_than_the_limit(kind: str, first: by
         assert fault(kind, server.url, 1) == (Kind.TIMEOUT, "HOST did not answer in time")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_answer_that_is_cut_is_asked_for_again_and_not_taken_for_a_short_listing(kind: str) -> None:
     with raw(says(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + nothing(kind))) as server:
@@ -161,6 +163,7 @@ def test_a_refusal_is_not_tried_again_and_says_what_was_refused(kind: str, statu
         assert len({asked.target for asked in server.asked}) == len(server.asked)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("status", "expected", "message"),
@@ -219,6 +222,7 @@ def test_a_store_that_asks_for_more_time_than_there_is_is_left_alone_at_once(kin
         assert len(server.asked) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("header", ["Wed, 21 Oct 2037 07:28:00 GMT", "-5", "soon", "nan", "inf", "1e300"])
 def test_a_retry_after_that_is_no_number_of_seconds_breaks_nothing(kind: str, header: str) -> None:
