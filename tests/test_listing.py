@@ -260,13 +260,13 @@ def test_folder_markers_in_a_bucket_are_nothing(s3: S3) -> None:
 
 
 def test_no_snapshots_is_missing_and_down(tmp_path: Path, s3: S3, rest: Rest) -> None:
-    for folder in (tmp_path, s3.folder / "none", rest.folder / "none"):
+    for folder in (tmp_path, s3.folder / "no-snapshots", rest.folder / "no-snapshots"):
         make_repository(folder / "repo")
-    notice(s3, "none")
+    notice(s3, "no-snapshots")
     for url, env in (
         (str(tmp_path / "repo"), None),
-        (s3.location("none/repo"), s3.env),
-        (rest.location("none/repo"), None),
+        (s3.location("no-snapshots/repo"), s3.env),
+        (rest.location("no-snapshots/repo"), None),
     ):
         told = result(look(url, env=env))
         assert worst(told) == (Status.DOWN, "MISSING no snapshot file in the repository")
@@ -392,7 +392,7 @@ def test_another_content_than_the_name_says_is_down(repository: Repository) -> N
         assert worst(told) == (
             Status.DOWN,
             f"ERROR the snapshot file {snapshot.name[:8]} is damaged: its content is not what its name says; "
-            "run restic check, and back up again",
+            "do not prune, run restic check",
         )
     snapshot.write_bytes(content)
     assert result(look(repository.path)).status is Status.UP

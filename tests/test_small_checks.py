@@ -64,7 +64,7 @@ def test_what_could_not_be_seen_is_no_alarm_of_these(check: Check) -> None:
             ("a1b2c3d4" * 8,),
             Status.DOWN,
             "ERROR the snapshot file a1b2c3d4 is damaged: its content is not what its name says; "
-            "run restic check, and back up again",
+            "do not prune, run restic check",
         ),
     ],
 )

@@ -16,5 +16,5 @@ class Content:
         if not seen.unreadable:
             return Verdict("content", Status.UP, Code.OK, "the newest file is what its name says, or may not be read")
         damaged = f"the snapshot file {seen.unreadable[0][:8]} is damaged: its content is not what its name says"
-        message = f"{damaged}; run restic check, and back up again"
+        message = f"{damaged}; do not prune, run restic check"
         return Verdict("content", Status.DOWN, Code.ERROR, message)

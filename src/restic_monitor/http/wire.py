@@ -273,35 +273,23 @@ class Wire:
         """Send a request without a body and read the answer until `deadline` (`time.monotonic`). Raises HttpError."""
         _request.deadline, _request.sent = deadline, False
         try:
-            return self._exchange(method, url, headers, tls, connect_seconds, deadline, limit)
+            scheme, netloc, target = _parts(url)
+            pool = self._pool(scheme, netloc, tls)
+            connect_seconds = min(connect_seconds, max(0.1, deadline - time.monotonic()))
+            if pool.proxy and scheme == "http":
+                target = f"{scheme}://{netloc}{target}"
+                headers = {**pool.proxy_headers, **headers}
+            tunnel = pool.proxy is not None and scheme == "https"
+            answer = pool.exchange(method, target, {"User-Agent": _AGENT, **headers}, tunnel, connect_seconds, deadline, limit)
+            if time.monotonic() >= deadline:  # cut by the alarm, which looks like the end of an answer without a length
+                raise TimeoutError
+            return answer
         except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError, zlib.error) as error:
             expired = time.monotonic() >= deadline
             problem = _unanswered(error, host_of(url), expired) if _request.sent else _unsent(error, host_of(url))
         finally:
             _request.unwatch()
         raise problem  # not `from`: urllib3's text has the whole address in it
-
-    def _exchange(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
-        tls: Tls,
-        connect_seconds: float,
-        deadline: float,
-        limit: int,
-    ) -> Answer:
-        scheme, netloc, target = _parts(url)
-        pool = self._pool(scheme, netloc, tls)
-        connect_seconds = min(connect_seconds, max(0.1, deadline - time.monotonic()))
-        if pool.proxy and scheme == "http":
-            target = f"{scheme}://{netloc}{target}"
-            headers = {**pool.proxy_headers, **headers}
-        tunnel = pool.proxy is not None and scheme == "https"
-        answer = pool.exchange(method, target, {"User-Agent": _AGENT, **headers}, tunnel, connect_seconds, deadline, limit)
-        if time.monotonic() >= deadline:  # cut by the alarm, which looks like the end of an answer without a length
-            raise TimeoutError
-        return answer
 
     def _pool(self, scheme: str, netloc: str, tls: Tls) -> _HttpPool:
         """The connections to a host."""
