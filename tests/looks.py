@@ -33,7 +33,7 @@ def fake_restic(path: Path, stdout: bytes = b"", stderr: bytes = b"", end: str =
 
 
 def reporting_restic(path: Path) -> Path:
-    """A program that answers `[]` and writes its arguments, environment, streams and terminal to `report_of(path)`."""
+    """A program that answers `[]` and writes its arguments, environment, what it is handed, streams and terminal to `report_of(path)`."""
     return script(path, f"#!{sys.executable} -IS\n" + _REPORT)
 
 
@@ -48,6 +48,7 @@ report = {
     "environment": dict(os.environ),
     "stdin": sys.stdin.read(),
     "terminal": terminal,
+    "handed": {name: open(value).read() for name, value in os.environ.items() if value.startswith("/dev/fd/")},
     "leads": [os.getpgid(0) == os.getpid(), os.getsid(0) == os.getpid()],
     "files": [f for f in os.listdir("/proc/self/fd") if os.path.exists("/proc/self/fd/" + f)],
 }

@@ -362,15 +362,18 @@ def test_the_password_and_the_url_are_in_no_argument(run: Run, tmp_path: Path) -
     line = " ".join(told["arguments"])
     for word in ("s3cr3t", "canary", "host.example.com", TOKEN):
         assert word not in line
-    assert told["environment"]["RESTIC_PASSWORD"] == "canary-of-the-password"
-    assert told["environment"]["RESTIC_REPOSITORY"] == url
+    assert told["handed"] == {"RESTIC_PASSWORD_FILE": "canary-of-the-password", "RESTIC_REPOSITORY_FILE": url}
+    # /proc shows an environment as long as restic runs: what it can take in no other way stands there, and no more
+    held = {name for name, value in told["environment"].items() if "canary" in value or "s3cr3t" in value}
+    assert held == {"AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID"}
+    assert "RESTIC_REPOSITORY" not in told["environment"]
     assert TOKEN not in json.dumps(told)
 
 
 @pytest.mark.parametrize(
     ("keys", "expected"),
     [
-        ({"password": "p"}, {"RESTIC_PASSWORD": "p"}),
+        ({"password": "p"}, {"RESTIC_PASSWORD_FILE": "p"}),
         ({"password_command": "pass show x"}, {"RESTIC_PASSWORD_COMMAND": "pass show x"}),
         ({"insecure_no_password": "true"}, {}),
         ({"extra_env": {"RESTIC_PASSWORD_COMMAND": "cat x"}}, {"RESTIC_PASSWORD_COMMAND": "cat x"}),
@@ -382,9 +385,24 @@ def test_one_way_to_the_password_replaces_the_inherited_ones(
     """An inherited RESTIC_PASSWORD_FILE would beat a RESTIC_PASSWORD of ours: restic takes command, file, password."""
     (tmp_path / "inherited").write_text("x")
     told = report(run, tmp_path, env={"RESTIC_PASSWORD_FILE": str(tmp_path / "inherited")}, **keys)
-    got = {name: value for name, value in told["environment"].items() if name.startswith("RESTIC_PASSWORD")}
-    assert got == expected
+    variables = {**told["environment"], **told["handed"]}
+    assert {name: value for name, value in variables.items() if name.startswith("RESTIC_PASSWORD")} == expected
     assert ("--insecure-no-password" in told["arguments"]) == ("insecure_no_password" in keys)
+
+
+@pytest.mark.parametrize("text", [" blank before", "blank behind\u00a0", "\ufeffmark", "x" * 4097])
+def test_a_password_that_a_file_would_change_stays_in_the_environment(run: Run, tmp_path: Path, text: str) -> None:
+    told = report(run, tmp_path, password=text)
+    assert (told["environment"]["RESTIC_PASSWORD"], told["handed"]) == (text, {})
+
+
+@pytest.mark.slow  # `restic init` calibrates its key for 2 s
+@pytest.mark.parametrize("text", [" of blanks ", "päss wörd\ttab", "x" * 5000, "\x1c$(true)`%h"])
+def test_any_password_opens_its_repository(run: Run, tmp_path: Path, restic_version: str, text: str) -> None:
+    restic = require(f"restic-{restic_version}")
+    environment = {"RESTIC_PASSWORD": text, "HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+    subprocess.run([restic, "init", "-r", tmp_path / "repo"], env=environment, check=True, capture_output=True)
+    assert run_on(run, tmp_path / "repo", restic, password=text).result["code"] == "missing"
 
 
 def test_an_inherited_password_file_does_not_beat_the_password_of_the_repository(

@@ -28,6 +28,8 @@ SNAPSHOT = '[{"id":"a1b2c3d4a1b2c3d4","time":"2026-01-01T00:00:00Z","hostname":"
 RESTIC = f"""#!/bin/sh
 printf '%s\\n' "$@" >>"$DUMP"
 if [ "$1" = version ]; then echo "{VERSION}"; exit; fi
+case "$RESTIC_PASSWORD_FILE" in /dev/fd/*) export RESTIC_PASSWORD="$(cat "$RESTIC_PASSWORD_FILE")" ;; esac
+case "$RESTIC_REPOSITORY_FILE" in /dev/fd/*) export RESTIC_REPOSITORY="$(cat "$RESTIC_REPOSITORY_FILE")" ;; esac
 case "$RESTIC_REPOSITORY" in
 *fresh*) echo '{SNAPSHOT}'; env >&2 ;;
 *retry*) env | sed 's/^/Load(<config>) returned error, retrying after 1s: /' >&2; exec sleep 60 ;;

@@ -17,9 +17,10 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 _GRACE_SECONDS = 0.5
 _PAUSE_SECONDS = 0.05
@@ -27,6 +28,8 @@ _CHUNK_BYTES = 64 * 1024
 _LINES_KEPT = 2_000
 _STDOUT_LIMIT_BYTES = 512 * 1024 * 1024
 _AHEAD_LIMIT_BYTES = 1024 * 1024
+HANDED_LIMIT_BYTES = 4096
+"""What every pipe holds before anybody reads from it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +103,20 @@ def run(
     environment: Mapping[str, str],
     deadline: float,
     stop_when: Callable[[str], bool] = lambda line: False,
+    handed: Mapping[str, bytes] = MappingProxyType({}),
 ) -> Ended:
     """Run a program until it ends, `deadline` (`time.monotonic`) passes, or a line of its stderr makes `stop_when` true.
 
+    `handed` is what the child may read once from a file that each of these variables names: a pipe, so that it stands
+    neither in the child's environment nor on a disk. At most HANDED_LIMIT_BYTES each.
     Returns within a second after the deadline. Raises OSError when the program cannot be started.
     """
     place = object()
     _enter(place)
     try:
-        return _run(argv, environment, deadline, stop_when)
+        with _handed(handed) as (variables, descriptors):
+            child = _start(argv, {**environment, **variables}, subprocess.DEVNULL, descriptors)
+        return _run(child, deadline, stop_when)
     finally:
         _leave(place)
 
@@ -268,17 +276,41 @@ def _leave(place: object) -> None:
         _changed.notify_all()
 
 
-def _start(argv: Sequence[str], environment: Mapping[str, str], stdin: int) -> subprocess.Popen[bytes]:
-    pipe = subprocess.PIPE
+@contextlib.contextmanager
+def _handed(contents: Mapping[str, bytes]) -> Iterator[tuple[dict[str, str], tuple[int, ...]]]:
+    """The variables that name the pipes, and the pipes' ends for the child."""
+    with contextlib.ExitStack() as ends:
+        variables, descriptors = {}, []
+        for name, content in contents.items():
+            reading, writing = os.pipe()
+            ends.callback(os.close, reading)
+            try:
+                os.write(writing, content)
+            finally:
+                os.close(writing)
+            variables[name] = f"/dev/fd/{reading}"
+            descriptors.append(reading)
+        yield variables, tuple(descriptors)
+
+
+def _start(
+    argv: Sequence[str], environment: Mapping[str, str], stdin: int, descriptors: Sequence[int] = ()
+) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        argv, env=dict(environment), stdin=stdin, stdout=pipe, stderr=pipe, bufsize=0, start_new_session=True
+        argv,
+        env=dict(environment),
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        bufsize=0,
+        start_new_session=True,
+        pass_fds=descriptors,
     )
 
 
-def _run(argv: Sequence[str], environment: Mapping[str, str], deadline: float, stop_when: Callable[[str], bool]) -> Ended:
+def _run(child: subprocess.Popen[bytes], deadline: float, stop_when: Callable[[str], bool]) -> Ended:
     output, lines, why = _Output(), _Lines(stop_when), ""
     with selectors.DefaultSelector() as streams:
-        child = _start(argv, environment, subprocess.DEVNULL)
         try:
             assert child.stdout
             assert child.stderr

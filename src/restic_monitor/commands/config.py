@@ -82,7 +82,7 @@ def _versions(repositories: Sequence[Repository]) -> list[str]:
     """What each restic program says of itself. Raises UsageError for one that is missing, strange or too old."""
     ways = [way for r in repositories for way in (r, r.otherwise) if way]
     programs = {probe.program: probe for way in ways if isinstance(probe := way.probe, Restic)}
-    return [_version(program, probe.environment) for program, probe in programs.items()]
+    return [_version(program, probe.handed()[0]) for program, probe in programs.items()]
 
 
 def _version(program: str, environment: Mapping[str, str]) -> str:

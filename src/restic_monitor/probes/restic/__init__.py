@@ -7,12 +7,13 @@ it is not written down, in what versions 0.14, 0.18 and 0.19 were seen to print 
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from restic_monitor import process
+from restic_monitor import location, process
 from restic_monitor.model import Code, Observation, ProbeError, Snapshot, one_line, shorten
 from restic_monitor.probes.restic import output
 from restic_monitor.process import Ended
@@ -37,6 +38,23 @@ class Restic:
     source: str = "restic"
     heavy: bool = True
 
+    def handed(self) -> tuple[dict[str, str], dict[str, bytes]]:
+        """The environment without what restic can take from a file, and that, by the variables that name such files.
+
+        An environment can be read in /proc for as long as restic runs, and its children inherit it.
+        """
+        environment = dict(self.environment)
+        password, url = environment.pop("RESTIC_PASSWORD", ""), environment["RESTIC_REPOSITORY"]
+        files = {}
+        if not (environment.get("RESTIC_PASSWORD_FILE") or environment.get("RESTIC_PASSWORD_COMMAND")):
+            files["RESTIC_PASSWORD"] = password
+        if location.passwords(url):
+            files["RESTIC_REPOSITORY"] = environment.pop("RESTIC_REPOSITORY")
+        kept = {name: text for name, text in files.items() if text and not _survives_a_file(text)}
+        return {**environment, **kept}, {
+            f"{name}_FILE": os.fsencode(text) for name, text in files.items() if text and name not in kept
+        }
+
     def observe(self, deadline: float) -> Observation:
         seen, vanished = self._look(deadline)
         if not vanished:
@@ -51,8 +69,9 @@ class Restic:
         argv = [self.program, "snapshots", "--json", "--no-lock", *self.flags]
         _log.debug("%s: %s", self.name, self.redact(" ".join(argv)))
         started = time.monotonic()
+        environment, files = self.handed()
         try:
-            ended = process.run(argv, self.environment, deadline, lambda line: output.hopeless(line) is not None)
+            ended = process.run(argv, environment, deadline, lambda line: output.hopeless(line) is not None, files)
         except FileNotFoundError:
             raise ProbeError(Code.ERROR, f"the program {self.program} was not found{self._where()}; {_GET_RESTIC}") from None
         except OSError as error:
@@ -151,3 +170,11 @@ class Restic:
         for pattern in output.WRAPPING:
             text = pattern.sub("", text)
         return shorten(one_line("; ".join(line for line in text.splitlines() if line.strip())), _REASON_LIMIT)
+
+
+def _survives_a_file(text: str) -> bool:
+    """restic cuts blanks off both ends of what it reads from a file (loadPasswordFromFile in internal/global), and decodes
+    what begins with a byte order mark (internal/textfile)."""
+    return not (text[0].isspace() or text[-1].isspace() or text[0] == "\ufeff") and (
+        len(os.fsencode(text)) <= process.HANDED_LIMIT_BYTES
+    )
