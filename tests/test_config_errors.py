@@ -27,7 +27,7 @@ NO_PASSWORD = (
     "in the environment or in an --environment-file"
 )
 BOTH_SET = "RESTIC_PASSWORD_FILE and RESTIC_PASSWORD_COMMAND are both set"
-NEEDS_SYSTEMD = "needs $CREDENTIALS_DIRECTORY, which systemd sets for a unit with LoadCredential=web:PATH"
+NEEDS_SYSTEMD = "the credential web needs $CREDENTIALS_DIRECTORY, which systemd sets for a unit with LoadCredential=web:PATH"
 NO_CREDENTIAL = "is not the name of a credential; it is one in $CREDENTIALS_DIRECTORY, without a path"
 TWO_TOKENS = "push_url ends in a token already; remove push_token, or end push_url in /api/push/"
 TWO_REPOSITORIES = "repositories:\n  web: {push_token: a}\n  db: {push_token: b}\n"
@@ -559,14 +559,53 @@ SECRETS = [
     ),
     Case(
         "a credential outside systemd",
-        web(f"password: from_credential: web {NEEDS_SYSTEMD}"),
+        web(f"password: {NEEDS_SYSTEMD}"),
         here="password: {from_credential: web}",
     ),
     Case(
         "a credential that is not there",
-        web("password: cannot read /nonexistent/web: no such file or directory"),
+        web("password: there is no credential web; the unit needs LoadCredential=web:PATH"),
         here="password: {from_credential: web}",
         env={"CREDENTIALS_DIRECTORY": "/nonexistent"},
+    ),
+    Case(
+        "the path of a credential outside systemd",
+        web(f"password_file: {NEEDS_SYSTEMD}"),
+        here="password_file: {credential_path: web}",
+    ),
+    Case(
+        "the path of a credential that is not there",
+        web("password_file: there is no credential web; the unit needs LoadCredential=web:PATH"),
+        here="password_file: {credential_path: web}",
+        env={"CREDENTIALS_DIRECTORY": "/nonexistent"},
+    ),
+    Case(
+        "the path of a credential where its text is wanted",
+        web("password.credential_path: gives the path of a file, and password wants the text: {from_credential: web}"),
+        here="password: {credential_path: web}",
+    ),
+    Case(
+        "the path of a credential with a folder",
+        web(f"extra_env.RCLONE_CONFIG.credential_path: '../x' {NO_CREDENTIAL}"),
+        here="extra_env: {RCLONE_CONFIG: {credential_path: ../x}}",
+    ),
+    Case(
+        "the path of a credential with a folder, in an option",
+        web(f"restic_options: 'a/b' {NO_CREDENTIAL}"),
+        here='restic_options: ["sftp.args=-i {credential_path: a/b}"]',
+    ),
+    Case(
+        "the path of a credential in an option, without quotes",
+        [line(4, 'repositories.web.restic_options: put the option in quotes: "key=… {credential_path: NAME}"')],
+        text="repositories:\n  web:\n    restic_options:\n    - sftp.args=-i {credential_path: key}\n    url: /srv\n",
+    ),
+    Case(
+        "the path of a credential in an option outside systemd",
+        web(
+            "restic_options: the credential key needs $CREDENTIALS_DIRECTORY, which systemd sets for a unit with "
+            "LoadCredential=key:PATH"
+        ),
+        here='restic_options: ["sftp.args=-i {credential_path: key}"]',
     ),
     *(
         Case(

@@ -195,13 +195,16 @@ def cli() -> None:
 @_mode
 @click.option("--no-state", is_flag=True, help="Remember nothing, and compare with no earlier look.")
 @click.option("--only-failing", is_flag=True, help="Show only what is not up, or could not be pushed.")
+@click.option("--ok-when-told", is_flag=True, help="Exit status 0 also for what is down, if somebody was told; else 3.")
 @click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=_complete_names)
-def run(names: tuple[str, ...], no_push: bool, no_state: bool, form: str, only_failing: bool, **common: Any) -> int:
+def run(
+    names: tuple[str, ...], no_push: bool, no_state: bool, form: str, only_failing: bool, ok_when_told: bool, **common: Any
+) -> int:
     """Look at all repositories, or those named, and tell."""
     started = _start(**common)
     from restic_monitor.commands import run as command  # noqa: PLC0415
 
-    return command.run(started, command.Options(names, not no_push, not no_state, form, only_failing))
+    return command.run(started, command.Options(names, not no_push, not no_state, form, only_failing, ok_when_told))
 
 
 @cli.group()
@@ -236,6 +239,19 @@ def show(names: tuple[str, ...], **common: Any) -> int:
     return command.show(started, names)
 
 
+@config.command()
+def schema() -> int:
+    """Print a JSON Schema of the configuration: editors complete and check the YAML with it.
+
+    \b
+    restic-monitor config schema >restic-monitor.schema.json
+    and the first line of config.yaml: # yaml-language-server: $schema=restic-monitor.schema.json
+    """
+    from restic_monitor.commands import schema as command  # noqa: PLC0415
+
+    return command.show()
+
+
 @cli.command()
 @_common
 def init(**common: Any) -> int:
@@ -247,6 +263,32 @@ def init(**common: Any) -> int:
     from restic_monitor.commands import init as command  # noqa: PLC0415
 
     return command.init(started)
+
+
+@cli.command(name="install-units")
+@_common
+@click.option(
+    "--interval",
+    "intervals",
+    multiple=True,
+    metavar="CALENDAR",
+    help="When to run, as in systemd.time(7): hourly (the default), '*-*-* 06,18:00:00'. May be repeated.",
+)
+@click.option("--print", "print_", is_flag=True, help="Print the units, and write nothing.")
+@click.option("--remove", is_flag=True, help="Stop the timer, and remove what was written.")
+def install_units(intervals: tuple[str, ...], print_: bool, remove: bool, **common: Any) -> int:
+    """Write systemd's units for this installation, and start the timer. Needs root.
+
+    The service runs as a user of its own, which can neither write anywhere nor read your files: systemd hands it the
+    configuration, /etc/restic-monitor/environment (or --environment-file) if it is there, and what the configuration names.
+    Run it again when that changes. Prints the Heartbeat Interval to type into Uptime Kuma.
+    """
+    started = _start(**common)
+    from restic_monitor.commands import install as command  # noqa: PLC0415
+
+    if remove and (intervals or print_):
+        raise click.UsageError("--remove stands alone")
+    return command.remove(started) if remove else command.install(started, command.Options(intervals, print_))
 
 
 @cli.command()

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TextIO
 
-from restic_monitor.config import find, modes, reader
+from restic_monitor.config import credentials, find, modes, reader
 from restic_monitor.config.build import Builder
 from restic_monitor.environment import Layer
 from restic_monitor.errors import UsageError
@@ -77,10 +77,11 @@ def load(common: Common) -> Builder:
     layers = environment_layers(common)
     environment = find.effective(layers)
     modes.fast(environment)
-    file, named = find.find(common.config, environment)
+    place, named = find.find(common.config, environment)
+    file = credentials.of(environment).original(place)
     log.info("configuration: %s", file)
     try:
-        builder = Builder(reader.read(file), layers, common.mode)
+        builder = Builder(reader.read(file, place), layers, common.mode)
     except UsageError as error:
         raise UsageError(f"{named}: {error}" if named else str(error)) from None
     if builder.draft.literal_secrets:

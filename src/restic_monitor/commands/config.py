@@ -166,16 +166,8 @@ def _block(builder: Builder, block: Block) -> list[str]:
     lines += ["    extra_env:", *extra] if extra else []
     if not draft.password_settings(block):
         lines += _other_password(sketch)
-    return [*lines, *_looked_at(builder, block, sketch)]
-
-
-def _looked_at(builder: Builder, block: Block, sketch: Sketch) -> list[str]:
-    setting = builder.draft.setting(block, "url")
-    written = setting.raw if setting and isinstance(setting.raw, str) else None
-    url = setting.key.value(written, Context(block.name, builder.draft.folder)) if setting and written else None
-    mode, _ = modes.chosen(builder.mode, builder.values, block)
-    how = modes.foretold(mode, builder.surroundings.has_password(block), url, sketch.variables)
-    return [f"    # looked at by {how}"] if how else []
+    how = builder.foretold(block)
+    return [*lines, f"    # looked at by {how}"] if how else lines
 
 
 def _extra_env(sketch: Sketch) -> list[str]:

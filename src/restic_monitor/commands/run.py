@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from restic_monitor.commands.common import Common, close, load, log, report_bugs
 from restic_monitor.commands.signals import stopping
+from restic_monitor.errors import UsageError
 from restic_monitor.model import Event, Repository, Result
 from restic_monitor.monitor import Monitor
 from restic_monitor.outputs import text
@@ -27,10 +28,14 @@ class Options:
     state: bool = True
     format: str = "text"
     only_failing: bool = False
+    ok_when_told: bool = False
 
 
 def run(common: Common, options: Options) -> int:
     """Raises UsageError before anything is looked at."""
+    if options.ok_when_told and (not options.push or options.format == "nagios"):
+        other = "--format nagios" if options.push else "--no-push"
+        raise UsageError(f"--ok-when-told and {other} exclude each other: each gives the exit status a meaning of its own")
     started = datetime.now(UTC)
     builder = load(common)
     state = State(builder.environment) if options.state else None
@@ -55,7 +60,7 @@ def run(common: Common, options: Options) -> int:
     report = _report(started, repositories, results, options, warnings, complete=not (ended or bugs))
     if not common.quiet:
         _print(report, options.format)
-    return _exit_status(report, options.format, ended or bugs)
+    return _exit_status(report, options, ended or bugs)
 
 
 def _end_children() -> None:
@@ -123,14 +128,23 @@ def _print(report: Report, form: str) -> None:
         sys.stdout.write(text.render(report))
 
 
-def _exit_status(report: Report, form: str, ended: int) -> int:
-    """`ended` when a signal (128+N) or a bug (70) ended the run; 0 up, 1 something DOWN or UNKNOWN, 3 a push failed."""
-    if form == "nagios":
+def _exit_status(report: Report, options: Options, ended: int) -> int:
+    """`ended` when a signal (128+N) or a bug (70) ended the run; 0 up, 1 something DOWN or UNKNOWN, 3 a push failed.
+
+    With --ok-when-told 0 when somebody was told of everything that is DOWN or UNKNOWN, else 3.
+    """
+    if options.format == "nagios":
         from restic_monitor.outputs import nagios  # noqa: PLC0415
 
         return nagios.exit_status(report)
     if ended:
         return ended
+    failing = [result for result in report.results if result.status.failing]
+    if options.ok_when_told:
+        untold = [result.watch.name for result in failing if not result.watch.receivers]
+        if untold:
+            log.error("nobody is told of %s: no push_url or push_token", ", ".join(untold))
+        return 3 if untold or report.failed_pushes else 0
     if report.failed_pushes:
         return 3
-    return 1 if any(result.status.failing for result in report.results) else 0
+    return 1 if failing else 0

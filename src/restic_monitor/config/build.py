@@ -9,9 +9,10 @@ from datetime import timedelta
 from typing import Any
 
 from restic_monitor import environment as environments
-from restic_monitor.config import find, keys
+from restic_monitor.config import find, keys, modes
 from restic_monitor.config.addresses import push_addresses
 from restic_monitor.config.draft import Block, Draft
+from restic_monitor.config.keys import Context
 from restic_monitor.config.storages import Storages
 from restic_monitor.config.surroundings import Surroundings
 from restic_monitor.config.values import Values
@@ -54,6 +55,19 @@ class Builder:
         """Network requests at once."""
         return self._top("connections") or DEFAULT_CONNECTIONS
 
+    @property
+    def timeout(self) -> timedelta:
+        """The limit for one look, where a repository has none of its own."""
+        return (self._top("timeout") or (DEFAULT_TIMEOUT, ""))[0]
+
+    def foretold(self, block: Block) -> str | None:
+        """How a repository will be looked at, in words. Nothing secret is read. None when that cannot be told."""
+        setting = self.draft.setting(block, "url")
+        written = setting.raw if setting and isinstance(setting.raw, str) else None
+        url = setting.key.value(written, Context(block.name, self.draft.folder)) if setting and written else None
+        mode, _ = modes.chosen(self.mode, self.values, block)
+        return modes.foretold(mode, self.surroundings.has_password(block), url, self.surroundings.sketch(block).variables)
+
     def _top(self, name: str) -> Any:
         setting = self.draft.top.get(name)
         return self.values.value(setting, "") if setting else None
@@ -95,7 +109,7 @@ class Builder:
     # one repository
 
     def _way(self, block: Block, address: uptime_kuma.Address | None, http: Http, ways: Ways) -> Way | None:
-        timeout = (self.values.get(block, "timeout") or self._top("timeout") or (DEFAULT_TIMEOUT, ""))[0]
+        timeout = (self.values.get(block, "timeout") or (self.timeout, ""))[0]
         receivers = [uptime_kuma.UptimeKuma(http, address, ways.cacert(block))] if address else []
         return ways.way(block, receivers, timeout)
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from restic_monitor.config import credentials
 from restic_monitor.config.sources import read_text
 from restic_monitor.environment import Layer, parse_environment_file
 from restic_monitor.errors import UsageError
@@ -19,12 +20,13 @@ def environment_layers(process: Mapping[str, str], environment_file: str | None)
     named = environment_file or process.get("RESTIC_MONITOR_ENVIRONMENT_FILE")
     if named:
         how = "--environment-file" if environment_file else "$RESTIC_MONITOR_ENVIRONMENT_FILE"
+        called = credentials.of(process).original(Path(named))
         try:
-            variables = parse_environment_file(read_text(Path(named)))
+            variables = parse_environment_file(read_text(Path(named), called))
         except ValueError as error:
             text = str(error)
-            raise UsageError(f"{how}: {text if text.startswith('cannot') else f'{named}, {text}'}") from None
-        layers.append(Layer(f"the environment file {named}", variables, inherited=True))
+            raise UsageError(f"{how}: {text if text.startswith('cannot') else f'{called}, {text}'}") from None
+        layers.append(Layer(f"the environment file {called}", variables, inherited=True))
     return tuple(layers)
 
 

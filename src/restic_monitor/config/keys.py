@@ -27,6 +27,12 @@ class Key:
 
     name: str
     parse: Callable[[str, Context], Any]
+    about: str
+    """What it means, for docs/reference.md, the man page and the schema; links start at docs/."""
+    default: str = ""
+    """What applies where it is not set, as it would be written."""
+    without: str = ""
+    """The same in words, where it cannot be written."""
     secret: bool = False
     defaults: bool = True
     """May stand in `defaults`."""
@@ -45,6 +51,11 @@ class Key:
     def literal(self) -> bool:
         """Must stand in the file: what the file means as a whole depends on it."""
         return self.parse in (boolean, count, mode)
+
+    @property
+    def kind(self) -> str:
+        """The words for its type."""
+        return KINDS[self.parse]
 
     @property
     def example(self) -> str:
@@ -137,34 +148,102 @@ def option(value: str, context: Context) -> str:
     return value
 
 
-REPOSITORY = {
-    key.name: key
-    for key in (
-        Key("url", url),
-        Key("max_age", duration),
-        Key("mode", mode),
-        Key("max_vanished", vanished),
-        Key("push_url", template, secret=True),
-        Key("push_token", text, secret=True, defaults=False),
-        Key("password", text, secret=True),
-        Key("password_file", path),
-        Key("password_command", text),
-        Key("insecure_no_password", boolean),
-        Key("restic", program),
-        Key("cache_dir", path),
-        Key("timeout", duration),
-        Key("enabled", boolean),
-        Key("cacert", path),
-        Key("tls_client_cert", path),
-        Key("insecure_tls", boolean),
+def anything(value: str, context: Context) -> str:
+    return value
+
+
+KINDS: dict[object, str] = {
+    text: "text",
+    template: "template",
+    url: "template",
+    path: "path",
+    program: "name or path",
+    boolean: "boolean",
+    duration: "duration",
+    count: "1 to 10000",
+    mode: "`auto`, `fast`, `listing` or `restic`",
+    vanished: "number or share",
+    option: "list of `key=value`",
+    anything: "names and texts",
+}
+
+_ELSEWHERE = "from the environment"
+_REPOSITORY = (
+    Key(
+        "url",
+        url,
+        "what you give to `restic --repo`; a relative one starts at the working folder, as with restic (cron has another: "
+        "write the whole path); `~` is not expanded",
+        without="required",
+    ),
+    Key("max_age", duration, "how old the newest snapshot may be; exactly that old is fresh", default="1d"),
+    Key("mode", mode, "how it is looked at: [the four modes](listing.md#choosing-it)", default="auto"),
+    Key(
+        "max_vanished",
+        vanished,
+        "more snapshots gone since the last look warn; `20`, or a share of them, `50%`; [by listing](listing.md#warnings)",
+        default="off",
+    ),
+    Key(
+        "push_url",
+        template,
+        "the monitor's whole Push URL, or the address up to `/api/push/` with a `push_token`; where a proxy has another path, "
+        "that path up to its last `/`",
+        without="nobody is told",
+        secret=True,
+    ),
+    Key(
+        "push_token",
+        text,
+        "the last part of the Push URL; the whole URL does, too, and then goes where it says",
+        without="none",
+        secret=True,
+        defaults=False,
+    ),
+    Key("password", text, "the password of the repository", without=_ELSEWHERE, secret=True),
+    Key("password_file", path, "a file that holds the password", without=_ELSEWHERE),
+    Key("password_command", text, "a command that prints the password; restic runs it", without=_ELSEWHERE),
+    Key("insecure_no_password", boolean, "the repository has an empty password; restic ≥ 0.17", default="false"),
+    Key("restic", program, "the program; a name is looked up in `PATH`", default="restic"),
+    Key("cache_dir", path, "[restic's cache](configuration.md#the-environment-of-restic)", without="no cache"),
+    Key("timeout", duration, "limit for one look at this repository", default="2m"),
+    Key("enabled", boolean, "false: neither looked at nor told", default="true"),
+    Key(
+        "cacert",
+        path,
+        "an authority for TLS, trusted by restic instead of the system's, and for listings and pushes besides them",
+        without="the system's",
+    ),
+    Key("tls_client_cert", path, "client certificate and key for looks, PEM in one file", without="none"),
+    Key("insecure_tls", boolean, "looks accept every certificate; pushes never do", default="false"),
+)
+REPOSITORY = {key.name: key for key in _REPOSITORY}
+LISTS = {
+    "restic_options": Key(
+        "restic_options", option, "`-o` for restic; a repository's list replaces the default one", without="none"
     )
 }
-LISTS = {"restic_options": Key("restic_options", option)}
-MAPPINGS = {"extra_env": Key("extra_env", lambda value, context: value, secret=True)}
-TOP = {key.name: key for key in (Key("jobs", count), Key("connections", count), Key("timeout", duration))}
-SECTIONS = ("defaults", "repositories")
+MAPPINGS = {
+    "extra_env": Key(
+        "extra_env",
+        anything,
+        "variables for [restic, and for listings](configuration.md#the-environment-of-restic)",
+        without="none",
+        secret=True,
+    )
+}
+_TOP = (
+    Key("jobs", count, "looks at once that start a process: restic, ssh, rclone", without="number of cores"),
+    Key("connections", count, "listings at once over the network or of a disk; and pushes at once", default="64"),
+    Key("timeout", duration, "limit for one look; a repository may have its own", default="2m"),
+)
+TOP = {key.name: key for key in _TOP}
+SECTIONS = {
+    "defaults": "for every repository that does not say otherwise",
+    "repositories": "what to look at, shown in this order",
+}
 PASSWORDS = ("password", "password_file", "password_command", "insecure_no_password")
-SOURCES = ("from_file", "from_env", "from_credential")
+SOURCES = ("from_file", "from_env", "from_credential", "credential_path")
 
 _ALL_REPOSITORY = [*REPOSITORY, *LISTS, *MAPPINGS]
 _ALL_TOP = [*TOP, *SECTIONS]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from restic_monitor.config import keys, tree
+from restic_monitor.config import credentials, keys, tree
 from restic_monitor.config.draft import Block, Draft, Setting, is_off
 from restic_monitor.config.keys import Context, Key
 from restic_monitor.config.problems import Place, Problems, dotted
@@ -14,13 +14,15 @@ from restic_monitor.environment import REFUSED
 from restic_monitor.errors import UsageError
 
 _VARIABLE = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)
+_IN_QUOTES = 'put the option in quotes: "key=… {credential_path: NAME}"'
 _TAKES_QUOTES = 'put the value in quotes: "{{ .Name }}"'
 
 
-def read(file: Path) -> Draft:
-    """Read a configuration file. Its mistakes are in the draft's `problems`. Raises UsageError when it cannot be read."""
+def read(file: Path, place: Path | None = None) -> Draft:
+    """Read a configuration file; `place` is where it is, if that is not where it came from. Its mistakes are in the draft's
+    `problems`. Raises UsageError when it cannot be read."""
     try:
-        text = read_text(file)
+        text = read_text(place or file, file)
     except ValueError as error:
         message = str(error)
         hint = "\nWrite a first one with: restic-monitor init" if message.endswith("no such file or directory") else ""
@@ -152,7 +154,7 @@ class _Reader:
             return setting if self._parses(setting, context) else None
         if isinstance(node, tree.Keys) and not node.braces and key.literal:
             self.problems.add(node.place, path, f"must stand in this file as a plain value, like {key.example}")
-        elif isinstance(node, tree.Keys) and (source := self._source(node, path, context)):
+        elif isinstance(node, tree.Keys) and (source := self._source(node, key, path, context)):
             return Setting(key, source, entry.place, path, default)
         if isinstance(node, tree.Items):
             self.problems.add(node.place, path, "must be one value, not a list")
@@ -162,12 +164,14 @@ class _Reader:
         assert isinstance(setting.raw, str)
         try:
             setting.key.value(setting.raw, context)
+            if setting.key.parse is keys.option:
+                credentials.check_text(setting.raw)
         except ValueError as error:
             self.problems.add(setting.place, setting.path, _without_value(str(error), setting))
             return False
         return True
 
-    def _source(self, node: tree.Keys, path: str, context: Context) -> Source | None:
+    def _source(self, node: tree.Keys, key: Key, path: str, context: Context) -> Source | None:
         if node.braces:
             self.problems.add(node.place, path, _TAKES_QUOTES)
             return None
@@ -176,13 +180,17 @@ class _Reader:
             name, value = entry[0], entry[1].value
             if isinstance(value, tree.Text) and value.value:
                 source = Source(name, value.value)
-                return source if self._is_possible(source, value.place, dotted(path, name), context) else None
-        self.problems.add(node.place, path, f"must be one value, or one of {{{': …}, {'.join(keys.SOURCES)}: …}}")
+                return source if self._is_possible(source, key, value.place, dotted(path, name), context) else None
+        sources = [kind for kind in keys.SOURCES if kind != "credential_path" or takes_file(key)]
+        hint = _IN_QUOTES if key.parse is keys.option and entry and "{" in entry[0] else ""
+        self.problems.add(node.place, path, hint or f"must be one value, or one of {{{': …}, {'.join(sources)}: …}}")
         return None
 
-    def _is_possible(self, source: Source, place: Place, path: str, context: Context) -> bool:
+    def _is_possible(self, source: Source, key: Key, place: Place, path: str, context: Context) -> bool:
         try:
             source.check(context)
+            if source.is_path and not takes_file(key):
+                raise ValueError(f"gives the path of a file, and {key.name} wants the text: {{from_credential: {source.name}}}")
         except ValueError as error:
             self.problems.add(place, path, str(error))
             return False
@@ -205,6 +213,11 @@ class _Reader:
             if draft.enabled(block) and not draft.setting(block, "url") and not draft.is_wrong(block, "url"):
                 path = dotted("repositories", block.name)
                 self.problems.add(block.place, path, "no url, here or in defaults; write url: and restic's address of it")
+
+
+def takes_file(key: Key) -> bool:
+    """Whether the path of a file may be its value."""
+    return key.parse is keys.path or key is keys.MAPPINGS["extra_env"]
 
 
 def _is_unset(node: tree.Node) -> bool:

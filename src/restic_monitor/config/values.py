@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from restic_monitor.config import credentials, keys
+from restic_monitor.config.credentials import Credentials
 from restic_monitor.config.draft import Block, Draft, Setting
 from restic_monitor.config.keys import Context
 from restic_monitor.config.sources import Source
@@ -23,6 +26,10 @@ class Values:
     draft: Draft
     environment: Mapping[str, str] = field(repr=False)
     revealed: list[Secret] = field(default_factory=list)
+    credentials: Credentials = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "credentials", credentials.of(self.environment))
 
     def value(self, setting: Setting, name: str, *, plain: bool = False) -> Any:
         """What a setting means for the repository `name`; None when that cannot be told, which is noted. `plain`: no secret,
@@ -30,21 +37,34 @@ class Values:
         context = Context(name, self.draft.folder)
         raw = setting.raw
         try:
-            text = raw.read(context, self.environment) if isinstance(raw, Source) else raw
-            if isinstance(raw, Source) and not text:
-                raise ValueError(f"{raw} is empty")
-            if isinstance(raw, Source) or (setting.key.secret and not plain):
+            text = self._text(raw, context)
+            is_secret = not raw.is_path if isinstance(raw, Source) else setting.key.secret and not plain
+            if is_secret:
                 self.revealed.append(Secret(text))
         except ValueError as error:
             self.draft.problems.add(setting.place, setting.path, str(error))
             return None
         try:
-            return setting.key.value(text, context)
+            return self._placed(setting, setting.key.value(text, context))
         except ValueError as error:
             # the text comes from outside and may be a secret: the message must not quote it
             message = f"what {raw} holds is not fit for {setting.key.name}" if isinstance(raw, Source) else str(error)
             self.draft.problems.add(setting.place, setting.path, message)
             return None
+
+    def _text(self, raw: str | Source, context: Context) -> str:
+        if isinstance(raw, str):
+            return raw
+        text = raw.read(context, self.environment, self.credentials)
+        if not text:
+            raise ValueError(f"{raw} is empty")
+        return text
+
+    def _placed(self, setting: Setting, value: Any) -> Any:
+        """With the places of credentials in it, where it names files."""
+        if setting.key.parse is keys.path:
+            return str(self.credentials.place(Path(value)))
+        return self.credentials.in_text(value) if setting.key.parse is keys.option else value
 
     def get(self, block: Block, key: str) -> Any:
         setting = self.draft.setting(block, key)
