@@ -136,28 +136,52 @@ def test_a_name_without_run_is_told_how_to_say_it(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    ("script", "token", "status", "plugin"),
+    ("script", "token", "status", "plugin", "told"),
     [
-        (FRESH, "good", 0, 0),
-        (FRESH, None, 0, 0),
-        (FUTURE, "good", 0, 1),
-        (STALE, "good", 1, 2),
-        (EMPTY, None, 1, 2),
-        (WRONG_PASSWORD, "good", 1, 3),
-        (FRESH, "bad", 3, 1),
-        (FUTURE, "bad", 3, 1),
-        (STALE, "bad", 3, 2),
-        (WRONG_PASSWORD, "bad", 3, 3),
+        (FRESH, "good", 0, 0, 0),
+        (FRESH, None, 0, 0, 0),
+        (FUTURE, "good", 0, 1, 0),
+        (STALE, "good", 1, 2, 0),
+        (EMPTY, None, 1, 2, 3),
+        (WRONG_PASSWORD, "good", 1, 3, 0),
+        (WRONG_PASSWORD, None, 1, 3, 3),
+        (FRESH, "bad", 3, 1, 3),
+        (FUTURE, "bad", 3, 1, 3),
+        (STALE, "bad", 3, 2, 3),
+        (WRONG_PASSWORD, "bad", 3, 3, 3),
     ],
 )
 def test_the_exit_status_says_how_it_went(
-    desk: Desk, kuma: Kuma, script: str, token: str | None, status: int, plugin: int
+    desk: Desk, kuma: Kuma, script: str, token: str | None, status: int, plugin: int, told: int
 ) -> None:
     good = kuma.add_monitor()
     tokens = {"web": {"good": good, "bad": "bad"}[token]} if token else {}
     desk.configure({"web": script, "well": FRESH}, tokens, kuma.url)
     assert desk().returncode == status
     assert desk("--format", "nagios").returncode == plugin
+    assert desk("--ok-when-told").returncode == told
+
+
+def test_who_is_told_of_nothing_is_named(desk: Desk) -> None:
+    desk.configure({"web": STALE, "well": FRESH, "db": EMPTY})
+    done = desk("--ok-when-told")
+    assert (done.returncode, done.stderr) == (
+        3,
+        "restic-monitor: error: nobody is told of web, db: no push_url or push_token\n",
+    )
+
+
+def test_a_configuration_error_is_2_whoever_is_to_be_told(desk: Desk) -> None:
+    desk.configure({"web": STALE}, repositories={"web": {"nonsense": 1}})
+    assert desk("--ok-when-told").returncode == 2
+
+
+@pytest.mark.parametrize("other", [["--no-push"], ["--format", "nagios"]])
+def test_two_meanings_of_the_exit_status_exclude_each_other(desk: Desk, other: Sequence[str]) -> None:
+    desk.configure({"web": STALE})
+    done = desk("--ok-when-told", *other)
+    assert done.returncode == (3 if "nagios" in other else 2)
+    assert f"--ok-when-told and {' '.join(other)} exclude each other" in done.stderr
 
 
 @pytest.mark.parametrize("options", [["-q"], ["--format", "json"], ["--only-failing"], ["-vv"]])

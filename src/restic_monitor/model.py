@@ -30,11 +30,17 @@ class Code(enum.StrEnum):
     """The first word of every message, and the stable `code` of the JSON. The words are those operators see in Kuma."""
 
     OK = "ok"
+    """The newest snapshot is not older than `max_age`."""
     WARN = "warn"
+    """Fresh, and there is something to look at."""
     STALE = "stale"
+    """The newest snapshot is older than `max_age`."""
     MISSING = "missing"
+    """No snapshot, or none that counts."""
     ERROR = "error"
+    """A snapshot file is damaged, or the keys are gone (down); or nobody could look and somebody must change something."""
     UNREACHABLE = "unreachable"
+    """Nobody could look, which may heal by itself."""
     UNKNOWN = "unknown"
     """What was seen does not suffice to tell."""
 

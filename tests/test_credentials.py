@@ -1,0 +1,173 @@
+"""What systemd hands over: files below $CREDENTIALS_DIRECTORY, and what they are called."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from conftest import Completed, Run
+from looks import reporting_restic, reports_of
+from restics import VERSIONS, require
+
+TOKEN = "T0kenOfTheMonitor"
+
+
+@dataclass
+class Service:
+    """The program as its unit starts it: `handed` are the files, each by its original path."""
+
+    run: Run
+    folder: Path
+
+    @property
+    def etc(self) -> Path:
+        return self.folder / "etc of the machine"
+
+    def hand(self, name: str, text: str, original: Path | None = None) -> Path:
+        """A credential; with `original` it is in the list."""
+        place = self.folder / "credentials" / name
+        place.parent.mkdir(exist_ok=True)
+        place.write_text(text)
+        if original:
+            self.listed.append(f"{name}:{original}")
+        return place
+
+    def __post_init__(self) -> None:
+        self.listed: list[str] = []
+        self.etc.mkdir()
+
+    def __call__(self, *arguments: str | Path, **environment: str) -> Completed:
+        variables = {
+            "CREDENTIALS_DIRECTORY": str(self.folder / "credentials"),
+            "RESTIC_MONITOR_CREDENTIALS": " ".join(map(shlex.quote, self.listed)),
+        }
+        config = self.folder / "credentials" / "config.yaml"
+        return self.run(*arguments, "--config", config, env={**variables, **environment})
+
+
+@pytest.fixture
+def service(run: Run, tmp_path: Path) -> Service:
+    return Service(run, tmp_path)
+
+
+def test_messages_name_the_file_that_the_configuration_came_from(service: Service) -> None:
+    original = service.etc / "config.yaml"
+    service.hand("config.yaml", "repositories:\n  web: {url: /srv, max_aeg: 1d}\n", original)
+    done = service("config", "check", "--no-secrets")
+    assert (done.returncode, done.stderr) == (
+        2,
+        f"restic-monitor: {original}, line 2: repositories.web.max_aeg: unknown key; did you mean max_age?\n",
+    )
+    assert "credentials" not in done.stdout + done.stderr
+
+
+def test_a_configuration_that_was_not_handed_over_is_named_by_where_it_came_from(service: Service) -> None:
+    service.listed.append(f"config.yaml:{service.etc / 'config.yaml'}")
+    done = service()
+    assert done.returncode == 2
+    assert f"cannot read {service.etc / 'config.yaml'}: no such file or directory" in done.stderr
+
+
+def test_relative_paths_start_where_the_configuration_came_from(service: Service) -> None:
+    (service.etc / "password").write_text("p")
+    service.hand("config.yaml", "repositories:\n  web: {url: /srv, password_file: password}\n", service.etc / "config.yaml")
+    assert service("config", "check", "--no-network", PATH=_path_with_restic()).stderr == ""
+    (service.etc / "password").unlink()
+    missing = service("config", "check", "--no-network")
+    assert f"cannot read {service.etc / 'password'}: no such file or directory" in missing.stderr
+
+
+def test_a_file_that_the_configuration_names_is_read_from_its_credential(service: Service) -> None:
+    """The originals need not even be readable: they are not there."""
+    text = f"""
+defaults:
+  restic: {reporting_restic(service.folder / "restic")}
+  mode: restic
+repositories:
+  web:
+    url: {{from_file: "{service.etc}/the url"}}
+    password_file: "{service.etc}/a 'password'"
+    cacert: ca.pem
+"""
+    service.hand("config.yaml", text, service.etc / "config.yaml")
+    service.hand("u", "s3:https://s3.example.com/web\n", service.etc / "the url")
+    password = service.hand("p", "secret", service.etc / "a 'password'")
+    cacert = service.hand("c", "a certificate", service.etc / "ca.pem")
+    done = service("--no-push", "--format", "json")
+    (result,) = json.loads(done.stdout)["results"]
+    assert (result["code"], done.stderr) == ("missing", "")
+    (report,) = reports_of(service.folder / "restic")
+    assert report["environment"]["RESTIC_REPOSITORY"] == "s3:https://s3.example.com/web"
+    assert report["environment"]["RESTIC_PASSWORD_FILE"] == str(password)
+    assert report["arguments"][report["arguments"].index("--cacert") + 1] == str(cacert)
+
+
+def test_the_path_of_a_credential_stands_where_a_file_is_wanted(service: Service) -> None:
+    text = f"""
+repositories:
+  web:
+    url: sftp:backup@nas.example.com:/srv
+    mode: restic
+    restic: {reporting_restic(service.folder / "restic")}
+    password_file: {{credential_path: password}}
+    extra_env: {{RCLONE_CONFIG: {{credential_path: rclone.conf}}}}
+    restic_options:
+      - "sftp.args=-i {{credential_path: ssh-key}} -o UserKnownHostsFile={{ credential_path: known@hosts }}"
+"""
+    service.hand("config.yaml", text)
+    password, rclone = service.hand("password", "x"), service.hand("rclone.conf", "x")
+    key, hosts = service.hand("ssh-key", "x"), service.hand("known@hosts", "x")
+    assert service("--no-push").returncode == 1
+    (report,) = reports_of(service.folder / "restic")
+    assert report["environment"]["RESTIC_PASSWORD_FILE"] == str(password)
+    assert report["environment"]["RCLONE_CONFIG"] == str(rclone)
+    assert f"sftp.args=-i {key} -o UserKnownHostsFile={hosts}" in report["arguments"]
+
+
+def test_config_show_shows_the_name_of_a_credential_and_reads_nothing(service: Service) -> None:
+    service.hand("config.yaml", "repositories:\n  web: {url: /srv, password_file: {credential_path: password}}\n")
+    assert "password_file: {credential_path: password}" in service("config", "show").stdout
+
+
+def test_an_environment_file_that_was_handed_over_is_named_by_where_it_came_from(service: Service) -> None:
+    service.hand("config.yaml", "repositories:\n  web: {url: /srv}\n", service.etc / "config.yaml")
+    file = service.hand("environment", "export A=b\n", service.etc / "environment")
+    done = service("config", "check", RESTIC_MONITOR_ENVIRONMENT_FILE=str(file))
+    assert done.stderr == (
+        f"restic-monitor: $RESTIC_MONITOR_ENVIRONMENT_FILE: {service.etc / 'environment'}, line 1: "
+        "not the name of a variable before '='; leave out 'export'\n"
+    )
+
+
+def test_a_file_that_everybody_may_read_is_named_by_where_it_came_from(service: Service) -> None:
+    original = service.etc / "config.yaml"
+    text = f"repositories:\n  web: {{url: /srv, push_url: 'https://kuma.example.com/api/push/{TOKEN}'}}\n"
+    original.write_text(text)
+    original.chmod(0o644)
+    service.hand("config.yaml", text, original)
+    assert f"{original} can be read by every user of this machine" in service("config", "show").stderr
+
+
+@pytest.mark.parametrize("listed", ["config.yaml", "config.yaml:relative", "a/b:/etc/x", ":/etc/x", "config.yaml:'/etc/x"])
+def test_a_list_that_is_none_is_an_error(service: Service, listed: str) -> None:
+    service.hand("config.yaml", "repositories:\n  web: {url: /srv}\n")
+    done = service("config", "show", RESTIC_MONITOR_CREDENTIALS=listed)
+    assert done.returncode == 2
+    assert done.stderr.startswith("restic-monitor: $RESTIC_MONITOR_CREDENTIALS ")
+    assert "ID:PATH" in done.stderr
+
+
+def test_a_list_of_no_credentials_changes_nothing(run: Run, tmp_path: Path) -> None:
+    """Started by hand with what a unit has exported."""
+    file = tmp_path / "config.yaml"
+    file.write_text("repositories:\n  web: {url: /srv}\n")
+    env = {"RESTIC_MONITOR_CREDENTIALS": f"config.yaml:{file}"}
+    assert run("config", "show", "--config", file, env=env).stdout.startswith(f"# {file}\n")
+
+
+def _path_with_restic() -> str:
+    return f"{require(f'restic-{VERSIONS[-1]}').parent}:/usr/bin:/bin"
