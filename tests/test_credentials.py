@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from conftest import Completed, Run
+from conftest import Completed, Run, Unprivileged
 from looks import reporting_restic, reports_of
 from restics import VERSIONS, require
 
@@ -150,6 +153,24 @@ def test_a_file_that_everybody_may_read_is_named_by_where_it_came_from(service: 
     original.chmod(0o644)
     service.hand("config.yaml", text, original)
     assert f"{original} can be read by every user of this machine" in service("config", "show").stderr
+
+
+def test_a_file_that_was_not_handed_over_is_an_error_that_says_who_does(unprivileged: Unprivileged) -> None:
+    """As the service's user: a configuration that names a file of root's, changed after install-units."""
+    folder = unprivileged.folder
+    (folder / "credentials").mkdir()
+    (folder / "password").write_text("x")
+    (folder / "password").chmod(0)
+    config = folder / "credentials" / "config.yaml"
+    config.write_text(f"repositories:\n  web: {{url: /srv, password_file: {folder}/password}}\n")
+    env = {"PATH": os.environ["PATH"], "CREDENTIALS_DIRECTORY": str(config.parent)}
+    command = f"{unprivileged.prefix} {sys.executable} -m restic_monitor --no-push --config {config}"
+    done = subprocess.run(["/bin/sh", "-c", command], env=env, capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines() == [
+        f"restic-monitor: {config}, line 2: repositories.web.password_file: cannot read {folder}/password: permission denied",
+        "restic-monitor: the service reads only what systemd hands it; as root: restic-monitor install-units "
+        "(on NixOS: credentials)",
+    ]
 
 
 @pytest.mark.parametrize("listed", ["config.yaml", "config.yaml:relative", "a/b:/etc/x", ":/etc/x", "config.yaml:'/etc/x"])

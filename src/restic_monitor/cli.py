@@ -21,6 +21,7 @@ from restic_monitor.streams import patient
 
 _PROGRAM = "restic-monitor"
 _INTERNAL_ERROR = 70
+_NOT_HANDED_OVER = "the service reads only what systemd hands it; as root: restic-monitor install-units (on NixOS: credentials)"
 _EPILOG = """\b
 Exit status:
   0  every repository is up (or warns), and every push was accepted
@@ -346,7 +347,10 @@ def _show(error: ResticMonitorError) -> None:
     from restic_monitor.commands import common  # noqa: PLC0415 - by now it is nearly always imported
 
     priority = "<3>" if common.to_the_journal(sys.stderr, os.environ) else ""
-    for line in str(error).splitlines():
+    text = str(error)
+    if "permission denied" in text and os.environ.get("CREDENTIALS_DIRECTORY"):
+        text += f"\n{_NOT_HANDED_OVER}"
+    for line in text.splitlines():
         print(f"{priority}{_PROGRAM}: {line}" if not line.startswith(" ") else f"{priority}{line}", file=sys.stderr)
 
 

@@ -71,7 +71,8 @@ def _elapses(interval: str, count: int) -> list[datetime]:
         ["systemd-analyze", "calendar", f"--iterations={count}", "--", interval],
         capture_output=True,
         text=True,
-        env={**os.environ, "LC_ALL": "C", "SYSTEMD_COLORS": "0"},
+        # the time zone is the system's, as for the timer; named, it is not looked for again for each time: a fifth of the time
+        env={**os.environ, "LC_ALL": "C", "SYSTEMD_COLORS": "0", "TZ": ":/etc/localtime"},
         check=False,
     )
     if asked.returncode:
