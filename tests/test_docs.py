@@ -10,12 +10,15 @@ import re
 import shlex
 import socket
 import sqlite3
+import subprocess
+import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from functools import cache
+from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote
@@ -26,30 +29,44 @@ from click import Command, Group
 
 from conftest import Run
 from kuma import Kuma
-from proxy import Proxy, Seen
+from proxy import Proxy
 from restic_monitor import location
 from restic_monitor.cli import cli
 from restic_monitor.config import build, keys, modes, storages, ways
 from restic_monitor.model import Code, Status
 from restic_monitor.quantity import parse_duration
-from restics import CHECKOUT, Backup, Repository, make_repository, require
+from restics import CHECKOUT, Backup, Repository, make_repository, missing, require
 from servers import S3, Rest
+from sshd import sshd
+from standins import answering, error
+from systemd_box import CannotBootError, boot
 
 PAGES = (CHECKOUT / "README.md", CHECKOUT / "CHANGELOG.md", *sorted((CHECKOUT / "docs").glob("*.md")))
-OF_OTHERS = {"connection refused", "tries,", "no such file or directory", "no credentials found."}
+OF_OTHERS = {
+    "connection refused",
+    "tries,",
+    "no such file or directory",
+    "no credentials found.",
+    "needs $CREDENTIALS_DIRECTORY, which systemd sets",
+}
 """Said by the operating system, or put together in another way."""
-COMMANDS = ("", "run", "config", "config check", "config show", "init", "completion")
+COMMANDS = ("", "run", "config", "config check", "config show", "config schema", "init", "install-units", "completion")
 SHELLS = ("sh", "console", "crontab")
-PROGRAM = re.compile(r"(?<![\w/.-])(?:[~$\w/.\"-]*/)?restic-monitor\"?(?= |$)")
+PROGRAM = re.compile(r"(?:^|\$ |&& |; |\| |sudo )(?:(?:[\d*/,-]+ ){5}|(?:\w+=\S+ )*)(?:[~$\w/.\"-]*/)?restic-monitor\"?(?= |$)")
+"""Where a command begins: after a prompt, cron's five fields, variables. `systemctl start restic-monitor` is none."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """A block of code: its language, its text without the indentation of its fence, and `file:line` for the test's name."""
+    """A block of code: its language, its text without the indentation of its fence, and `file:line` for the test's name.
+
+    `runs`: an HTML comment `<!-- run -->` in the line before it, which no reader sees, has it run as it stands.
+    """
 
     language: str
     text: str
     where: str
+    runs: bool = False
 
 
 def blocks(*languages: str) -> list[Block]:
@@ -59,11 +76,13 @@ def blocks(*languages: str) -> list[Block]:
 def _blocks(page: Path) -> Iterator[Block]:
     text = page.read_text()
     for found in re.finditer(
-        r"^(?P<indent> *)```(?P<language>\w*)\n(?P<text>.*?)^(?P=indent)```$", text, re.DOTALL | re.MULTILINE
+        r"^(?: *(?P<run><!-- run -->)\n)?(?P<indent> *)```(?P<language>\w*)\n(?P<text>.*?)^(?P=indent)```$",
+        text,
+        re.DOTALL | re.MULTILINE,
     ):
         lines = [line.removeprefix(found["indent"]) for line in found["text"].splitlines(keepends=True)]
-        line = text.count("\n", 0, found.start()) + 1
-        yield Block(found["language"], "".join(lines), f"{page.relative_to(CHECKOUT)}:{line}")
+        line = text.count("\n", 0, found.start("indent")) + 1
+        yield Block(found["language"], "".join(lines), f"{page.relative_to(CHECKOUT)}:{line}", bool(found["run"]))
 
 
 def table(page: str, heading: str, columns: int) -> list[tuple[str, ...]]:
@@ -108,7 +127,8 @@ def test_every_configuration_that_is_shown_passes_config_check_up_to_the_network
             file = run.home / path.replace("{{ .Name }}", name).replace("~", str(run.home))
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(f"{name}-secret\n")
-    for credential in (value for key, value in values if key == "from_credential"):
+    credentials = {value for key, value in values if key in ("from_credential", "credential_path")}
+    for credential in credentials | set(re.findall(r"\{credential_path: ([\w.-]+)\}", text)):
         (tmp_path / credential).write_text("secret\n")
     environment = {value: "https://uptime-kuma.example.com/api/push/" for key, value in values if key == "from_env"}
     environment |= {"CREDENTIALS_DIRECTORY": str(tmp_path), "PATH": f"{require('restic').parent}:/usr/bin:/bin"}
@@ -136,16 +156,16 @@ def walk(node: object, key: str = "") -> Iterator[tuple[str, str]]:
         yield key, str(node)
 
 
-def test_the_page_on_configuration_has_every_key_and_no_other() -> None:
-    top = {row[0].strip("`") for row in table("docs/configuration.md", "Top level", 4)}
-    repository = {row[0].strip("`") for row in table("docs/configuration.md", "Keys of a repository", 5)}
+def test_the_reference_has_every_key_and_the_page_on_configuration_every_source() -> None:
+    top = {row[0].strip("`") for row in table("docs/reference.md", "Top level", 4)}
+    repository = {row[0].strip("`") for row in table("docs/reference.md", "Keys of a repository", 5)}
     sources = {name for row in table("docs/configuration.md", "Secrets", 2) for name in re.findall(r"`\{(\w+):", row[0])}
     assert top == {*keys.TOP, *keys.SECTIONS}
     assert repository == {*keys.REPOSITORY, *keys.LISTS, *keys.MAPPINGS}
     assert sources == set(keys.SOURCES)
 
 
-def test_the_page_on_configuration_says_where_each_key_may_stand_and_of_what_type_it_is() -> None:
+def test_the_reference_says_where_each_key_may_stand_and_of_what_type_it_is() -> None:
     types = {
         "template": "template",
         "url": "template",
@@ -157,14 +177,14 @@ def test_the_page_on_configuration_says_where_each_key_may_stand_and_of_what_typ
         "mode": "`auto`, `fast`, `listing` or `restic`",
         "vanished": "number or share",
     }
-    for name, where, kind, *_ in table("docs/configuration.md", "Keys of a repository", 5):
+    for name, where, kind, *_ in table("docs/reference.md", "Keys of a repository", 5):
         if key := keys.REPOSITORY.get(name.strip("`")):
             assert (where, kind) == ("both" if key.defaults else "repository", types[key.parse.__name__]), name
 
 
-def test_the_page_on_configuration_names_the_defaults_of_the_program() -> None:
-    top = {row[0].strip("`"): row[2] for row in table("docs/configuration.md", "Top level", 4)}
-    repository = {row[0].strip("`"): row[3] for row in table("docs/configuration.md", "Keys of a repository", 5)}
+def test_the_reference_names_the_defaults_of_the_program() -> None:
+    top = {row[0].strip("`"): row[2] for row in table("docs/reference.md", "Top level", 4)}
+    repository = {row[0].strip("`"): row[3] for row in table("docs/reference.md", "Keys of a repository", 5)}
     assert parse_duration(top["timeout"]) == parse_duration(repository["timeout"]) == build.DEFAULT_TIMEOUT
     assert parse_duration(repository["max_age"]) == ways.DEFAULT_MAX_AGE
     assert repository["mode"] == modes.DEFAULT
@@ -341,32 +361,296 @@ def _age(state: Path, by: timedelta) -> None:
         connection.execute("UPDATE files SET after = after - ?, before = before - ?", (microseconds, microseconds))
 
 
-def test_the_policy_of_the_page_on_listing_allows_every_request_that_a_look_sends(run: Run, s3: S3) -> None:
-    """And the policy allows nothing that no look sends: not one of its statements is idle."""
-    (policy,) = (json.loads(block.text) for block in blocks("json") if block.where.startswith("docs/listing.md"))
-    make_repository(s3.folder / "backup" / "web-server", "0.19", [Backup(datetime.now(UTC))])
-    with Proxy(s3.endpoint) as proxy:
-        url = replace(s3, endpoint=proxy.url).location("backup/web-server")
-        (run.home / "config.yaml").write_text(f'repositories: {{web-server: {{url: "{url}", mode: listing}}}}')
-        assert run("--config", "config.yaml", env=s3.env).returncode == 0
-        used = {_allowed(policy, seen) for seen in proxy.seen}
-    assert used == {"s3:ListBucket", "s3:GetObject"}
+# from a third machine
+
+THIRD = "docs/third-machine.md"
+WATCHED = ("web-server", "db-server")
 
 
-def _allowed(policy: Mapping[str, Any], seen: Seen) -> str:
-    """The action of the statement that allows a request; AssertionError where none does."""
-    path, _, query = seen.path.partition("?")
-    asked = parse_qs(query)
-    action = "s3:ListBucket" if "list-type" in asked else "s3:GetObject"
-    resource = f"arn:aws:s3:::{path.strip('/')}"
-    for statement in policy["Statement"]:
-        resources = statement["Resource"] if isinstance(statement["Resource"], list) else [statement["Resource"]]
-        prefixes = statement.get("Condition", {}).get("StringEquals", {}).get("s3:prefix")
-        there = any(fnmatchcase(resource, pattern) for pattern in resources)
-        if statement["Action"] == action and there and (not prefixes or asked.get("prefix", [""])[0] in prefixes):
-            assert seen.method == "GET"
-            return action
-    raise AssertionError(f"not allowed: {seen}")
+def policies() -> list[dict[str, Any]]:
+    """For a listing, and with the password."""
+    return [json.loads(block.text) for block in blocks("json") if block.where.startswith(THIRD)]
+
+
+def test_the_policies_are_complete_and_let_nobody_write() -> None:
+    for policy in policies():
+        assert policy.keys() == {"Version", "Statement"}
+        assert policy["Version"] == "2012-10-17"
+        for statement in policy["Statement"]:
+            assert statement.keys() - {"Condition"} == {"Effect", "Action", "Resource"}
+            assert (statement["Effect"], statement["Action"]) in {("Allow", "s3:ListBucket"), ("Allow", "s3:GetObject")}
+    assert len(policies()) == 2
+
+
+class Guarded(Proxy):
+    """An S3 server with a policy in front: what that does not allow goes to another server, which refuses everything.
+
+    `used` are the parts of the policy that were needed, each a number of a statement, its resource and its prefix.
+    """
+
+    def __init__(self, target: str, policy: Mapping[str, Any], refusing: str) -> None:
+        super().__init__(target)
+        self.policy = policy
+        self.used: set[tuple[int, str, str]] = set()
+        self.refused = Proxy(refusing)
+
+    def forward(self, method: str, path: str, headers: Iterable[tuple[str, str]], body: bytes) -> tuple[HTTPResponse, bytes]:
+        if part := _allowed(self.policy, method, path):
+            self.used.add(part)
+            return super().forward(method, path, headers, body)
+        return self.refused.forward(method, path, headers, body)
+
+
+@contextlib.contextmanager
+def guarded(s3: S3, policy: Mapping[str, Any], bucket: str) -> Iterator[Guarded]:
+    """With the policy of the page for another bucket."""
+    text = json.dumps(policy).replace("arn:aws:s3:::backup", f"arn:aws:s3:::{bucket}")
+    with (
+        answering(lambda _: error(403, "AccessDenied")) as refusing,
+        Guarded(s3.endpoint, json.loads(text), refusing.url) as proxy,
+    ):
+        yield proxy
+
+
+def _allowed(policy: Mapping[str, Any], method: str, target: str) -> tuple[int, str, str] | None:
+    """The part of a policy that allows a request, as far as restic and a listing go.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-with-s3-policy-actions.html
+    """
+    path, _, query = target.partition("?")
+    asked = parse_qs(query, keep_blank_values=True)
+    bucket, _, key = unquote(path).strip("/").partition("/")
+    if key:
+        action = {"GET": "s3:GetObject", "HEAD": "s3:GetObject", "DELETE": "s3:DeleteObject"}.get(method, "s3:PutObject")
+    else:
+        action = "s3:GetBucketLocation" if "location" in asked else "s3:ListBucket"
+    resource = f"arn:aws:s3:::{bucket}/{key}".removesuffix("/")
+    for number, statement in enumerate(policy["Statement"]):
+        for pattern, prefix in _parts(statement):
+            there = fnmatchcase(resource, pattern) and (prefix == ANY or fnmatchcase(asked.get("prefix", [""])[0], prefix))
+            if statement["Action"] == action and there:
+                return number, pattern, prefix
+    return None
+
+
+ANY = "any prefix"
+
+
+def _parts(statement: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Each resource with each prefix. No pattern has `*` or `?` in a StringEquals, where they would be characters."""
+    resources = statement["Resource"] if isinstance(statement["Resource"], list) else [statement["Resource"]]
+    ((operator, condition),) = statement.get("Condition", {"": {"s3:prefix": [ANY]}}).items()
+    (prefixes,) = condition.values()
+    assert condition.keys() == {"s3:prefix"}
+    assert operator == "StringLike" or not re.search(r"[*?]", "".join(prefixes))
+    return [(resource, prefix) for resource in resources for prefix in prefixes]
+
+
+def _guarded_run(run: Run, s3: S3, policy: Mapping[str, Any], bucket: str, restic: Path, **env: str) -> Guarded:
+    """Both repositories of the policy are up, and the requests of the program have gone through it."""
+    with guarded(s3, policy, bucket) as proxy:
+        urls = {name: replace(s3, endpoint=proxy.url).location(f"{bucket}/{name}") for name in WATCHED}
+        (run.home / "config.yaml").write_text(json.dumps({"repositories": {name: {"url": url} for name, url in urls.items()}}))
+        done = run("--no-state", "--config", "config.yaml", env={**s3.env, "PATH": f"{restic.parent}:/usr/bin:/bin", **env})
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert done.stdout.endswith("2 repositories: 2 up\n")
+    assert "not seen" not in done.stdout
+    return proxy
+
+
+def test_the_policy_for_a_listing_allows_all_that_a_look_asks_and_nothing_else(run: Run, s3: S3) -> None:
+    policy = policies()[0]
+    bucket = "docs-policy-listing"
+    for name in WATCHED:
+        repository = make_repository(s3.folder / bucket / name, "0.19", [Backup(datetime.now(UTC))])
+    proxy = _guarded_run(run, s3, policy, bucket, repository.restic)
+    assert proxy.refused.seen == ()
+    assert proxy.used == {
+        (number, *part) for number, statement in enumerate(proxy.policy["Statement"]) for part in _parts(statement)
+    }
+
+    # narrower: one listing that is refused, and three
+    prefixes = [f"{name}/{folder}/" for name in WATCHED for folder in ("keys", "locks", "snapshots")]
+    policy["Statement"][0]["Condition"]["StringEquals"]["s3:prefix"] = prefixes
+    proxy = _guarded_run(run, s3, policy, bucket, repository.restic)
+    assert all("list-type" in seen.path for seen in proxy.refused.seen)
+    assert len(proxy.refused.seen) == len(WATCHED)
+    assert sum("list-type" in seen.path for seen in proxy.seen) == 3 * len(WATCHED)
+    assert {prefix for _, _, prefix in proxy.used} - {ANY} == set(prefixes)
+
+
+def test_the_policies_with_the_password_suffice_for_every_restic(run: Run, s3: S3, restic_version: str) -> None:
+    """restic is refused the bucket's region, and goes on; it does not ask where AWS_DEFAULT_REGION says it."""
+    policy = policies()[1]
+    bucket = f"docs-policy-{restic_version.replace('.', '-')}"
+    for name in WATCHED:
+        repository = make_repository(s3.folder / bucket / name, restic_version, [Backup(datetime.now(UTC))])
+    environment = {"RESTIC_PASSWORD": repository.password}
+    proxy = _guarded_run(run, s3, policy, bucket, repository.restic, **environment)
+    assert [(seen.method, seen.path) for seen in proxy.refused.seen] == [("GET", f"/{bucket}/?location=")] * len(WATCHED)
+    assert len(proxy.used) == 4  # each of both repositories, in both statements
+
+    proxy = _guarded_run(run, s3, narrower(policy), bucket, repository.restic, **environment, AWS_DEFAULT_REGION="us-east-1")
+    assert proxy.refused.seen == ()
+    assert {pattern for number, pattern, _ in proxy.used if number == 1} == set(proxy.policy["Statement"][1]["Resource"])
+
+
+def narrower(policy: Mapping[str, Any]) -> dict[str, Any]:
+    """As the page says: other resources in the second statement."""
+    (paragraph,) = re.findall(r"Narrower, and enough.*?\n\n", (CHECKOUT / THIRD).read_text(), re.DOTALL)
+    whole, *narrow = [pattern.removeprefix("web-server") for pattern in names(" ".join(paragraph.split()))]
+    assert (whole, len(narrow)) == ("/*", 3)
+    listing, reading = policy["Statement"]
+    resources = [f"arn:aws:s3:::backup/{name}{pattern}" for name in WATCHED for pattern in narrow]
+    return {**policy, "Statement": [listing, {**reading, "Resource": resources}]}
+
+
+def test_with_the_narrower_policy_the_password_opens_the_list_of_snapshots_and_no_file(s3: S3) -> None:
+    bucket = "docs-policy-narrow"
+    repository = make_repository(s3.folder / bucket / "web-server", "0.19", [Backup(datetime.now(UTC), host="web1")])
+    with guarded(s3, narrower(policies()[1]), bucket) as proxy:
+        location = replace(s3, endpoint=proxy.url).location(f"{bucket}/web-server")
+        assert "web1" in repository.run("--no-lock", "snapshots", location=location, env=s3.env)
+        with pytest.raises(AssertionError, match=r"Load\(<index/"):
+            repository.run("--no-lock", "ls", "latest", location=location, env=s3.env)
+
+
+def test_with_the_rights_of_the_policies_nothing_can_be_changed(s3: S3) -> None:
+    bucket = "docs-policy-thief"
+    repository = make_repository(s3.folder / bucket / "web-server", "0.19", [Backup(datetime.now(UTC))])
+    before = sorted((s3.folder / bucket).rglob("*"))
+    with guarded(s3, policies()[1], bucket) as proxy:
+        location = replace(s3, endpoint=proxy.url).location(f"{bucket}/web-server")
+        assert "index.html" in repository.run("--no-lock", "ls", "latest", location=location, env=s3.env)
+        for command in (("backup", "/etc/hostname"), ("tag", "--add", "x"), ("forget", "--keep-last", "1")):
+            with pytest.raises(AssertionError, match=r"unable to create lock in backend: client\.PutObject"):
+                repository.run(*command, location=location, env=s3.env)
+    assert proxy.methods <= {"GET", "HEAD"}
+    assert {seen.method for seen in proxy.refused.seen} >= {"PUT"}
+    assert sorted((s3.folder / bucket).rglob("*")) == before
+
+
+def test_the_key_of_the_page_reads_over_sftp_and_can_do_nothing_else(run: Run, tmp_path: Path) -> None:
+    """And sshd takes the lines that shut a user in."""
+    (tmp_path / "keys").mkdir()
+    line, match = (block.text for block in _blocks(CHECKOUT / THIRD) if re.match("restrict,|Match User", block.text))
+    repository = make_repository(tmp_path / "office", "0.19", [Backup(datetime.now(UTC))])
+    with sshd(tmp_path, tmp_path / "keys") as server:
+        authorized = tmp_path / "keys" / "authorized"
+        key = authorized.read_text()
+        authorized.write_text(re.sub(r"ssh-ed25519 .*\n", lambda _: key, line))
+        document = {"password": repository.password, "url": server.location("office")}
+        document["restic_options"] = [f"sftp.args={server.args}"]  # type: ignore[assignment]
+        looks = {mode: {**document, "mode": mode} for mode in ("listing", "restic")}
+        (run.home / "config.yaml").write_text(json.dumps({"repositories": looks}))
+        (run.home / "config.yaml").chmod(0o600)
+        done = run("--no-state", "-c", "config.yaml", env={"PATH": f"{repository.restic.parent}:/usr/bin:/bin"})
+        assert (done.returncode, done.stderr) == (0, ""), done.stdout
+
+        login = [*server.args.split(), f"{server.user}@{server.host}"]
+        batch = f"-rm {repository.path}/config\n-put /etc/hostname {repository.path}/x\n-mkdir {repository.path}/y\n"
+        sftp = ["sftp", "-b", "-", "-P", str(server.port), *login]
+        asked = subprocess.run(sftp, input=batch, capture_output=True, text=True, check=False)
+        assert asked.stderr.count("Permission denied") == 3, asked
+        shell = subprocess.run(["ssh", "-p", str(server.port), *login, "id"], capture_output=True, text=True, check=False)
+        assert "uid=" not in shell.stdout
+    assert (repository.path / "config").exists()
+    with (tmp_path / "keys" / "config").open("a") as config:
+        config.write(match)
+    subprocess.run([require("sshd"), "-t", "-f", tmp_path / "keys" / "config"], check=True)
+
+
+# blocks of code
+
+
+def named(languages: Iterable[str]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("block", blocks(*languages), ids=lambda block: block.where)
+
+
+@named(SHELLS)
+def test_every_command_line_that_is_shown_can_be_parsed(block: Block) -> None:
+    lines = block.text.splitlines()
+    if block.language == "console":
+        lines = [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
+    if block.language == "crontab":
+        assert all(re.match(r"([\d*/,-]+ ){5}", line) for line in lines)
+        lines = [line.split(" ", 5)[5] for line in lines]
+    done = subprocess.run(["sh", "-n"], input="\n".join(lines), capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@named(["json"])
+def test_every_block_of_json_is_json(block: Block) -> None:
+    json.loads(block.text)
+
+
+@named(["ini"])
+def test_every_block_of_a_unit_is_taken_by_systemd_as_it_stands_or_beside_our_units(block: Block, tmp_path: Path) -> None:
+    """What is started need not be here: /bin/true instead."""
+    analyze = require("systemd-analyze")
+    for unit in ("restic-monitor.service", "restic-monitor.timer"):
+        (tmp_path / unit).write_text(_startable((CHECKOUT / "src" / "restic_monitor" / "units" / unit).read_text()))
+    kind = "timer" if "[Timer]" in block.text else "service"
+    whole = re.search(r"(?m)^(Description=|\[Install\])", block.text)
+    file = tmp_path / (f"shown.{kind}" if whole else f"restic-monitor.{kind}.d/shown.conf")
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(_startable(block.text if "[" in block.text.partition("\n")[0] else f"[Service]\n{block.text}"))
+    if whole and kind == "timer":
+        (tmp_path / "shown.service").write_text("[Service]\nType=oneshot\nExecStart=/bin/true\n")
+    units = [tmp_path / "restic-monitor.service", tmp_path / "restic-monitor.timer", *([file] if whole else [])]
+    done = subprocess.run([analyze, "verify", "--man=no", *units], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def _startable(unit: str) -> str:
+    return re.sub(r"(?m)^(Exec\w+=[-@:+!]*)\S+", r"\1/bin/true", unit)
+
+
+@pytest.mark.parametrize("block", [block for block in blocks(*SHELLS) if block.runs], ids=lambda block: block.where)
+def test_every_block_that_is_marked_to_run_does_what_it_shows(block: Block, run: Run, tmp_path: Path) -> None:
+    """In an empty home folder, with the real program; config.yaml is the last block of YAML above it on its page."""
+    page, _, line = block.where.partition(":")
+    above = [
+        each for each in _blocks(CHECKOUT / page) if each.language == "yaml" and int(each.where.partition(":")[2]) < int(line)
+    ]
+    if above:
+        (run.home / "config.yaml").write_text(above[-1].text)
+        (run.home / "config.yaml").chmod(0o600)
+    program = tmp_path / "bin" / "restic-monitor"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m restic_monitor "$@"\n')
+    program.chmod(0o755)
+    environment = {
+        "PATH": f"{program.parent}:{require('restic').parent}:/usr/bin:/bin",
+        "HOME": str(run.home),
+        "LANG": "C.UTF-8",
+    }
+
+    def said(command: str) -> str:
+        words = ["sh", "-eu", "-c", command]
+        done = subprocess.run(words, capture_output=True, text=True, env=environment, cwd=run.home, check=False, timeout=60)
+        assert (done.returncode, done.stderr) == (0, ""), done.stdout
+        return done.stdout
+
+    if block.language != "console":
+        said(block.text)
+        return
+    for shown in re.split(r"(?m)^\$ ", block.text)[1:]:
+        command, _, output = shown.partition("\n")
+        assert [_abstract(line) for line in said(command).splitlines()] == [_abstract(line) for line in output.splitlines()]
+
+
+def test_the_mark_stands_before_blocks_that_can_be_run_and_nowhere_else() -> None:
+    marks = sum(page.read_text().count("<!-- run") for page in PAGES)
+    assert marks == sum(block.runs for block in blocks(*SHELLS)) > 0
+
+
+def test_systemd_has_every_exit_status_that_the_page_on_troubles_says_it_has() -> None:
+    shown = re.findall(r"status=(\d+)/(\w+)", (CHECKOUT / "docs" / "troubleshooting.md").read_text())
+    listed = subprocess.run([require("systemd-analyze"), "exit-status"], capture_output=True, text=True, check=True).stdout
+    assert len(shown) >= 4
+    for number, name in shown:
+        assert re.search(rf"(?m)^{name} +{number} ", listed), name
 
 
 # exit statuses
@@ -437,6 +721,46 @@ def test_the_page_on_uptime_kuma_has_every_status_and_every_first_word() -> None
     assert {word for row in rows for word in names(row[2])} == {str(code).upper() for code in Code}
 
 
+def test_the_intervals_of_the_page_on_uptime_kuma_are_the_gap_the_longest_run_of_the_unit_and_five_minutes() -> None:
+    unit = (CHECKOUT / "src" / "restic_monitor" / "units" / "restic-monitor.service").read_text()
+    assert "TimeoutStartSec=10min\n" in unit
+    gaps = [timedelta(minutes=15), timedelta(hours=1), timedelta(hours=6), timedelta(hours=25)]
+    shown = [int(row[1]) for row in table("docs/uptime-kuma.md", "Which interval", 3)]
+    assert shown == [(gap + timedelta(minutes=10 + 5)).total_seconds() for gap in gaps]
+
+
+def test_the_heartbeat_to_the_outside_comes_after_a_run_that_ended_with_0_and_after_no_other() -> None:
+    """By the drop-in and the file of the page, in the unit with all its protections."""
+    require("curl")
+    page = [block.text for block in _blocks(CHECKOUT / "docs" / "uptime-kuma.md")]
+    (drop_in,), (address,) = ([text for text in page if text.startswith(begin)] for begin in ("[Service]", "url = "))
+    units, kuma = CHECKOUT / "src" / "restic_monitor" / "units", Kuma(major=2)
+    unit = re.sub(r"(?m)^ExecStart=.*", "ExecStart=/usr/bin/test -e /etc/told", (units / "restic-monitor.service").read_text())
+    with contextlib.ExitStack() as stack:
+        try:
+            box = stack.enter_context(boot())
+        except CannotBootError as error:
+            missing("systemd", f"cannot boot a systemd: {error}")
+        stack.callback(kuma.refuse)
+        with box.network():
+            kuma.listen()
+        box.write("/etc/sysusers.d/restic-monitor.conf", (units / "restic-monitor.conf").read_text())
+        box.write("/etc/systemd/system/restic-monitor.service", unit)
+        box.write("/etc/systemd/system/restic-monitor.service.d/heartbeat.conf", drop_in)
+        box.write("/etc/restic-monitor/config.yaml", "", 0o600)
+        mine = re.sub(r'".*"', f'"{kuma.push_url(kuma.add_monitor())}"', address)
+        box.write("/etc/restic-monitor/heartbeat", mine, 0o600)
+        box.do("systemd-sysusers")
+        box.do("systemctl", "daemon-reload")
+        assert box.run("systemctl", "start", "restic-monitor").returncode == 1
+        assert kuma.requests == ()
+        box.write("/etc/told", "")
+        box.do("systemctl", "start", "restic-monitor")
+        assert [beat.status for beat in kuma.beats] == ["up"], box.journal("restic-monitor")
+        kuma.refuse()
+        box.do("systemctl", "start", "restic-monitor")  # a sign that does not get through is no failure
+
+
 # messages
 
 
@@ -485,10 +809,13 @@ def commands() -> list[tuple[str, str]]:
             if fence := re.fullmatch(r" *```(\w*)", line):
                 language = fence[1] if language is None else None
             for piece in names(line) if language is None else [line] if language in SHELLS else []:
-                if not re.search(r"tool install|pipx", piece):
-                    rests = [piece[program.end() :] for program in PROGRAM.finditer(piece)]
-                    found += [(f"{page.relative_to(CHECKOUT)}:{number}", re.split(" [|>&]|  #|: ", rest)[0]) for rest in rests]
+                found += [(f"{page.relative_to(CHECKOUT)}:{number}", arguments) for arguments in _arguments(piece.strip())]
     return found
+
+
+def _arguments(line: str) -> list[str]:
+    rests = [line[program.end() :] for program in PROGRAM.finditer(line)]
+    return [re.split(" [|>&]|  +#|: ", rest)[0] for rest in rests]
 
 
 def test_commands_are_found_and_what_does_not_exist_is_an_error(run: Run) -> None:
@@ -513,7 +840,7 @@ def test_the_help_mentions_only_what_exists(command: str, run: Run) -> None:
     text = run(*command.split(), "--help").stdout
     known = {name for each in all_commands().values() for parameter in each.params for name in parameter.opts}
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)) <= known | {"--help", "--version"}
-    for words in re.findall(r"restic-monitor ([a-z]+(?: [a-z]+)?)", text):
+    for words in re.findall(r"restic-monitor ([a-z][a-z-]*(?: [a-z]+)?)", text):
         assert words in COMMANDS or words.split()[0] in COMMANDS, words
     for page in re.findall(r"\b(?:docs/)?[\w-]+\.md\b", text):
         assert (CHECKOUT / page).exists(), page
@@ -566,7 +893,7 @@ def anchors(page: Path) -> set[str]:
 
 def test_no_page_names_a_place_of_one_machine() -> None:
     for page in (*PAGES, *(CHECKOUT / "examples").glob("*")):
-        assert not re.search(r"/(?:work|home|root|Users)/", page.read_text()), page
+        assert not re.search(r"/(?:work|root|Users)/|/home/(?!alice/)", page.read_text()), page
         assert str(CHECKOUT) not in page.read_text(), page
 
 
