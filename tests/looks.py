@@ -33,7 +33,7 @@ def fake_restic(path: Path, stdout: bytes = b"", stderr: bytes = b"", end: str =
 
 
 def reporting_restic(path: Path) -> Path:
-    """A program that answers `[]` and writes its arguments, environment, what it is handed, streams and terminal to `report_of(path)`."""
+    """A program that answers `[]` and reports its arguments, environment, streams and terminal: `reports_of(path)`."""
     return script(path, f"#!{sys.executable} -IS\n" + _REPORT)
 
 

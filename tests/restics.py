@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -55,9 +55,13 @@ def require(name: str) -> Path:
         return Path(found)
     ours = {"rclone": "run script/setup"} | dict.fromkeys(("restic", "rest-server"), "run script/get-restic --all")
     ours |= {"ssh": "install openssh-client", "sshd": "install openssh-server", "sftp-server": "install openssh-sftp-server"}
-    reason = f"{name} is not here: {ours.get(name.partition('-0')[0], f'install {name}')}"
-    required = os.environ.get("RESTIC_MONITOR_REQUIRE", "").split(",")
-    if name in required:
+    ours |= {"nix": "install nix-bin", "systemd-analyze": "install systemd"}
+    return missing(name, f"{name} is not here: {ours.get(name.partition('-0')[0], f'install {name}')}")
+
+
+def missing(name: str, reason: str) -> NoReturn:
+    """The test is skipped with this reason, or fails with it when RESTIC_MONITOR_REQUIRE names `name`."""
+    if name in os.environ.get("RESTIC_MONITOR_REQUIRE", "").split(","):
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
 
