@@ -1,4 +1,4 @@
-.PHONY: demo test lint lock
+.PHONY: demo test lint lock package changelog
 
 demo:
 	script/demo
@@ -11,3 +11,9 @@ lint:
 
 lock:
 	script/lock
+
+package:
+	script/package
+
+changelog:
+	script/changelog
