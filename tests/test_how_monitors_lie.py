@@ -463,4 +463,4 @@ def test_case_30_secrets_in_argv(run: Run, tmp_path: Path) -> None:
     run_on(run, url, program, password=secret, extra_env={"AWS_ACCESS_KEY_ID": "canary-1", "AWS_SECRET_ACCESS_KEY": "canary-2"})
     (report,) = reports_of(program)
     assert "canary" not in " ".join(report["arguments"])
-    assert report["environment"]["RESTIC_PASSWORD"] == secret
+    assert report["handed"] == {"RESTIC_PASSWORD_FILE": secret, "RESTIC_REPOSITORY_FILE": url}
