@@ -65,7 +65,7 @@ class Installation:
             lines += ["Environment=RESTIC_MONITOR_ENVIRONMENT_FILE=%d/environment"]
         if self.folders:
             lines += ["", "# Repositories that would be hidden; - where one is gone the run is to tell, not to fail"]
-            lines += [f"BindReadOnlyPaths={_quoted('-' + str(path).replace(':', chr(92) + ':'))}" for path in self.folders]
+            lines += [f"BindReadOnlyPaths={_quoted(f'-{path}')}" for path in self.folders]
         return "\n".join(lines) + "\n"
 
     def _timer(self) -> str:
