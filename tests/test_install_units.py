@@ -22,7 +22,7 @@ from restic_monitor.config import reader
 from restic_monitor.config.build import Builder
 from restic_monitor.environment import Layer
 from restic_monitor.errors import UsageError
-from restics import CHECKOUT, require
+from restics import CHECKOUT, missing, require
 
 ETC = Path("/etc/restic-monitor")
 SERVICE, TIMER, USER = PATHS
@@ -35,7 +35,7 @@ def installation(**other: object) -> Installation:
         "environment_file": None,
         "files": (),
         "folders": (),
-        "intervals": ("hourly",),
+        "intervals": interval.DEFAULT,
         "limit": timedelta(minutes=10),
     }
     return Installation(**{**usual, **other})  # type: ignore[arg-type]
@@ -81,7 +81,7 @@ def test_an_installation_has_its_own_paths() -> None:
     assert len({line.partition(":")[0] for line in handed}) == 5, "two files of the same name are two credentials"
     assert "Environment=RESTIC_MONITOR_ENVIRONMENT_FILE=%d/environment" in service
     assert lines(service, "BindReadOnlyPaths") == [
-        'BindReadOnlyPaths="-/home/me/re\\\\:po"',
+        'BindReadOnlyPaths="-/home/me/re:po"',
         'BindReadOnlyPaths="-/root/100%%"',
     ]
     assert lines(texts[TIMER], "OnCalendar") == ["OnCalendar=06:00", "OnCalendar=Mon..Fri 18:00"]
@@ -112,24 +112,45 @@ def _run(command: Sequence[str | Path]) -> subprocess.CompletedProcess[str]:
     ("intervals", "hours"),
     [
         (["hourly"], 1),
+        (["hourly", "hourly"], 1),
         (["*:0/15"], 0.25),
-        (["*-*-* 06,18:00:00 UTC"], 12),
-        (["06:00 UTC", "18:00 UTC"], 12),
-        (["06:00 UTC", "07:00 UTC"], 23),
-        (["Mon..Fri 10:00 UTC"], 72),
-        (["Mon..Fri *:0/5 UTC"], 48 + 5 / 60),
+        (["*-*-* 06,18:00:00"], 12),
+        (["06:00", "18:00 UTC"], 21),
+        (["06:00", "07:00"], 23),
+        (["Mon..Fri 10:00"], 72),
+        (["Mon..Fri *:0/5"], 48 + 5 / 60),
         (["weekly"], 7 * 24),
+        (["*-*-01 00:00"], 31 * 24),
+        (["yearly"], 366 * 24),
         (["06:00 Europe/Berlin"], 25),
-        (["*-*-01 00:00 UTC"], 31 * 24),
+        (["hourly", "2026-01-01", "2099-01-01"], 1),
     ],
 )
-def test_the_longest_gap_is_what_systemd_makes_of_the_interval(
-    intervals: Sequence[str], hours: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Clock changes included: in autumn a day has 25 hours."""
+def test_the_longest_gap_is_what_systemd_makes_of_the_interval(intervals: Sequence[str], hours: float) -> None:
+    """In Tokyo, where nobody sets the clock."""
+    assert gap(intervals, "Asia/Tokyo") == interval.Gap(timedelta(hours=hours))
+
+
+@pytest.mark.parametrize(
+    ("intervals", "hours"),
+    [(["06:00"], 25), (["*-*-* 06,18:00"], 13), (["hourly"], 2), (["*:0/15"], 1.25), (["*-*-* 02:30"], 47)],
+)
+def test_a_gap_is_longer_where_the_clock_is_set(intervals: Sequence[str], hours: float) -> None:
+    """In autumn systemd leaves one of two equal hours out; in spring one that is not there."""
+    assert gap(intervals, "Europe/Berlin") == interval.Gap(timedelta(hours=hours), clock_change=True)
+
+
+def test_the_default_is_an_hour_also_where_the_clock_is_set() -> None:
+    (line,) = lines(installation(intervals=interval.DEFAULT).texts()[TIMER], "OnCalendar")
+    assert gap([line.partition("=")[2]], "Europe/Berlin") == interval.Gap(timedelta(hours=1))
+
+
+def gap(intervals: Sequence[str], zone: str) -> interval.Gap | None:
     require("systemd-analyze")
-    monkeypatch.setenv("TZ", "Europe/Berlin" if "Berlin" in intervals[0] else "Asia/Tokyo")
-    assert interval.longest_gap(intervals) == timedelta(hours=hours)
+    file = Path("/usr/share/zoneinfo", zone)
+    if not file.exists():
+        missing("zoneinfo", f"{file} is not here: install tzdata")
+    return interval.longest_gap(intervals, file)
 
 
 @pytest.mark.parametrize(
@@ -154,8 +175,10 @@ def test_without_systemd_nobody_can_tell_the_gap(monkeypatch: pytest.MonkeyPatch
 
 def test_what_to_type_into_uptime_kuma_is_a_sum_that_is_shown() -> None:
     """4500 is what README says for a run every hour."""
-    heartbeat = Heartbeat(timedelta(hours=1), timedelta(minutes=10))
+    heartbeat = Heartbeat(interval.Gap(timedelta(hours=1)), timedelta(minutes=10))
     assert str(heartbeat) == "4500 seconds (1h between two runs, 10m for the longest run, 5m slack)"
+    heartbeat = Heartbeat(interval.Gap(timedelta(hours=2), clock_change=True), timedelta(minutes=10))
+    assert str(heartbeat).startswith("8100 seconds (2h between two runs when the clock is set, ")
 
 
 def builder(folder: Path, text: str, environment: Mapping[str, str] | None = None) -> Builder:
@@ -202,8 +225,9 @@ repositories:
     password: {{from_file: missing}}
   off: {{url: /srv, password_file: off, enabled: false}}
 """
-    found = list(needs.files(builder(tmp_path, text)))
-    assert sorted(path.name for path in found) == ["secret", "url", "web.token"]
+    made = builder(tmp_path, text)
+    assert [path.name for path in needs.handed(made)] == ["url", "web.token", "secret"]
+    assert [named.path.name for named in needs.files(made) if not named.is_there] == ["missing"]
 
 
 @pytest.mark.parametrize(("folder", "file", "closed"), [(0o755, 0o644, False), (0o755, 0o640, True), (0o750, 0o644, True)])
@@ -242,7 +266,9 @@ repositories:
   c: {url: /srv/c, password: x, restic: /bin/sh}
   d: {url: /srv/d, restic: never-needed}
 """
-    assert list(needs.programs(builder(tmp_path, text))) == ["/root/bin/restic", "no-such-restic"]
+    first, second = needs.programs(builder(tmp_path, text))
+    assert first == "/root/bin/restic: /root/bin/restic is below /root, which is hidden from it"
+    assert second == f"no-such-restic: it is not in {program.PATH}; install it there, or write its whole path as restic:"
 
 
 # the command

@@ -284,6 +284,8 @@ def _handed(contents: Mapping[str, bytes]) -> Iterator[tuple[dict[str, str], tup
         for name, content in contents.items():
             reading, writing = os.pipe()
             ends.callback(os.close, reading)
+            # a wrapper may start the program as another user; nobody else gets at the pipe, whatever its mode
+            os.fchmod(reading, 0o444)
             try:
                 os.write(writing, content)
             finally:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 HIDDEN = "(hidden)"
@@ -47,8 +47,12 @@ class Redactor:
     secrets: Sequence[Secret] = ()
     shared: Sequence[Secret] = ()
     """A list that may still grow: restic inherits what was read for other repositories, too."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """What to call copies of files, by their paths: no secret, but nobody knows them."""
 
     def __call__(self, text: str) -> str:
+        for place, name in self.names.items():
+            text = text.replace(place, name)
         for value in sorted({secret.reveal() for secret in (*self.secrets, *self.shared)}, key=len, reverse=True):
             text = _without(text, value)
         return redact_urls(text)
@@ -73,7 +77,7 @@ def redact_urls(text: str) -> str:
 
 
 _NAMES = re.compile(r"PASS|SECRET|TOKEN|KEY|SAS|CREDENTIAL|AUTH", re.IGNORECASE)
-_PLAIN = re.compile(r"(_FILE|_COMMAND|_KEY_HINT|AUTH_URL|_CREDENTIALS|_CREDENTIAL_NAME)$", re.IGNORECASE)
+_PLAIN = re.compile(r"(_FILE|_COMMAND|_KEY_HINT|AUTH_URL|_CREDENTIALS|_CREDENTIAL_NAME|CREDENTIALS_DIRECTORY)$", re.IGNORECASE)
 
 
 @lru_cache(maxsize=10_000)  # the same names for each of a thousand repositories

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TextIO
 
 from restic_monitor.config import credentials, find, modes, reader
@@ -66,20 +67,26 @@ def to_the_journal(stream: TextIO, environment: Mapping[str, str]) -> bool:
 def environment_layers(common: Common) -> tuple[Layer, ...]:
     """Raises UsageError when the environment file cannot be read."""
     layers = find.environment_layers(os.environ, common.environment_file)
-    if len(layers) > 1:
-        path = layers[1].origin.removeprefix("the environment file ")
-        _warn_if_readable(path, "an environment file usually holds secrets")
+    _check_mode(layers[1:])
     return layers
+
+
+def _check_mode(files: Sequence[Layer]) -> None:
+    for layer in files:
+        path = layer.origin.removeprefix("the environment file ")
+        _warn_if_readable(path, "an environment file usually holds secrets")
 
 
 def load(common: Common) -> Builder:
     """Find and read the configuration. Raises UsageError; mistakes in the file are in `builder.draft.problems`."""
     layers = environment_layers(common)
     environment = find.effective(layers)
-    modes.fast(environment)
     place, named = find.find(common.config, environment)
     file = credentials.of(environment).original(place)
     log.info("configuration: %s", file)
+    if len(layers) == 1:
+        layers = (*layers, *_default_environment(file))
+    modes.fast(find.effective(layers))
     try:
         builder = Builder(reader.read(file, place), layers, common.mode)
     except UsageError as error:
@@ -87,6 +94,19 @@ def load(common: Common) -> Builder:
     if builder.draft.literal_secrets:
         _warn_if_readable(str(file), "it holds secrets")
     return builder
+
+
+def _default_environment(config: Path) -> tuple[Layer, ...]:
+    """Raises UsageError for one with a mistake; one that may not be read may be somebody else's business."""
+    if config == find.SYSTEM_PATH and os.path.lexists(find.ENVIRONMENT_PATH) and not os.access(find.ENVIRONMENT_PATH, os.R_OK):
+        log.warning(
+            "%s belongs to this configuration and cannot be read; the service gets it by install-units, as root",
+            find.ENVIRONMENT_PATH,
+        )
+        return ()
+    layer = find.default_environment(config)
+    _check_mode([layer] if layer else [])
+    return (layer,) if layer else ()
 
 
 def close(state: State) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -16,7 +16,7 @@ from restic_monitor.config.keys import Context
 from restic_monitor.config.storages import Storages
 from restic_monitor.config.surroundings import Surroundings
 from restic_monitor.config.values import Values
-from restic_monitor.config.ways import Way, Ways, unreadable
+from restic_monitor.config.ways import Way, Ways
 from restic_monitor.environment import Layer, Variable
 from restic_monitor.errors import UsageError
 from restic_monitor.http import Http
@@ -132,7 +132,7 @@ class Builder:
                 where = way.environment[named[-1]].origin
                 message = f"RESTIC_PASSWORD_FILE and RESTIC_PASSWORD_COMMAND are both set in {where}; keep one of them"
                 self.draft.problems.add(blocks[0].place, "repositories", message)
-            elif "RESTIC_PASSWORD_FILE" in named and (problem := unreadable(way.environment["RESTIC_PASSWORD_FILE"].value)):
+            elif "RESTIC_PASSWORD_FILE" in named and (problem := self._no_password_file(block, way.environment)):
                 setting = self.surroundings.sketch(block).settings.get("RESTIC_PASSWORD_FILE")
                 where = f"RESTIC_PASSWORD_FILE of {way.environment['RESTIC_PASSWORD_FILE'].origin}"
                 # without a setting it is one mistake of the environment, told once
@@ -140,6 +140,10 @@ class Builder:
                 self.draft.problems.add(place, where, problem)
         if without:
             self._no_password(without)
+
+    def _no_password_file(self, block: Block, environment: Mapping[str, Variable]) -> str | None:
+        setting = self.surroundings.sketch(block).settings.get("RESTIC_PASSWORD_FILE")
+        return self.values.unreadable(environment["RESTIC_PASSWORD_FILE"].value, setting)
 
     def _no_password(self, blocks: Sequence[Block]) -> None:
         names = ", ".join(block.name for block in blocks[:5])

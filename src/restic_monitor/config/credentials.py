@@ -27,6 +27,8 @@ class Credentials:
 
     folder: Path | None = None
     places: Mapping[Path, Path] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
+    """The other way round, as texts."""
 
     def place(self, path: Path) -> Path:
         """Where to read a file of this path."""
@@ -34,7 +36,7 @@ class Credentials:
 
     def original(self, path: Path) -> Path:
         """What to call a file: where it came from."""
-        return next((original for original, place in self.places.items() if place == path), path)
+        return Path(self.names.get(str(path), path))
 
     def path(self, name: str) -> Path:
         """The file of a credential. Raises ValueError with a sentence for the user."""
@@ -57,10 +59,8 @@ def of(environment: Mapping[str, str]) -> Credentials:
     folder = Path(environment[FOLDER]) if environment.get(FOLDER) else None
     if not folder or not environment.get(LIST):
         return Credentials(folder)
-    places = {}
-    for name, path in _pairs(environment[LIST]):
-        places[Path(path)] = folder / name
-    return Credentials(folder, places)
+    places = {Path(path): folder / name for name, path in _pairs(environment[LIST])}
+    return Credentials(folder, places, {str(place): str(path) for path, place in places.items()})
 
 
 def _pairs(listed: str) -> list[tuple[str, str]]:

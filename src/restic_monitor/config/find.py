@@ -12,22 +12,36 @@ from restic_monitor.environment import Layer, parse_environment_file
 from restic_monitor.errors import UsageError
 
 SYSTEM_PATH = Path("/etc/restic-monitor/config.yaml")
+ENVIRONMENT_PATH = Path("/etc/restic-monitor/environment")
+"""Read with it."""
 
 
 def environment_layers(process: Mapping[str, str], environment_file: str | None) -> tuple[Layer, ...]:
     """The process environment and, on top, the environment file, if one is named. Raises UsageError."""
-    layers = [Layer("the environment", process, inherited=True)]
-    named = environment_file or process.get("RESTIC_MONITOR_ENVIRONMENT_FILE")
-    if named:
-        how = "--environment-file" if environment_file else "$RESTIC_MONITOR_ENVIRONMENT_FILE"
-        called = credentials.of(process).original(Path(named))
-        try:
-            variables = parse_environment_file(read_text(Path(named), called))
-        except ValueError as error:
-            text = str(error)
-            raise UsageError(f"{how}: {text if text.startswith('cannot') else f'{called}, {text}'}") from None
-        layers.append(Layer(f"the environment file {called}", variables, inherited=True))
-    return tuple(layers)
+    layer = Layer("the environment", process, inherited=True)
+    if environment_file:
+        return (layer, _environment_file(environment_file, process, "--environment-file: "))
+    if named := process.get("RESTIC_MONITOR_ENVIRONMENT_FILE"):
+        return (layer, _environment_file(named, process, "$RESTIC_MONITOR_ENVIRONMENT_FILE: "))
+    return (layer,)
+
+
+def default_environment(config: Path) -> Layer | None:
+    """The environment file that belongs to the system's configuration, where it is there: what the service gets is what who
+    looks by hand gets. Raises UsageError."""
+    if config != SYSTEM_PATH or not os.path.lexists(ENVIRONMENT_PATH):
+        return None
+    return _environment_file(str(ENVIRONMENT_PATH), {}, "")
+
+
+def _environment_file(named: str, process: Mapping[str, str], how: str) -> Layer:
+    called = credentials.of(process).original(Path(named))
+    try:
+        variables = parse_environment_file(read_text(Path(named), called))
+    except ValueError as error:
+        text = str(error)
+        raise UsageError(f"{how}{text if text.startswith('cannot') else f'{called}, {text}'}") from None
+    return Layer(f"the environment file {called}", variables, inherited=True)
 
 
 def effective(layers: tuple[Layer, ...]) -> dict[str, str]:
@@ -51,7 +65,7 @@ def find(option: str | None, environment: Mapping[str, str]) -> tuple[Path, str]
             return place, ""
     looked = ", ".join(map(str, places))
     message = f"no configuration found; looked at --config, $RESTIC_MONITOR_CONFIG, {looked}."
-    if Path("config.yaml").exists():
+    if os.path.exists("config.yaml"):
         raise UsageError(f"{message}\n./config.yaml is never read by itself; if it is yours: --config config.yaml")
     raise UsageError(f"{message}\nWrite a first one with: restic-monitor init")
 

@@ -41,7 +41,8 @@ SOURCES = {
         _NO_CREDENTIAL,
     ),
     "credential_path": (
-        "a credential of the systemd unit (`LoadCredential=`), whose path is the value: of a path, in `extra_env`, and inside a text of `restic_options`",
+        "a credential of the systemd unit (`LoadCredential=`), whose path is the value: of a path, in `extra_env`, and inside "
+        "a text of `restic_options`",
         _CREDENTIAL,
         _NO_CREDENTIAL,
     ),

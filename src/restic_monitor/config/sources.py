@@ -47,7 +47,7 @@ class Source:
             path = Path(keys.path(self.name, context))
             return read_text(handed.place(path), path).rstrip("\r\n")
         path = handed.path(self.name)
-        return str(path) if self.is_path else read_text(path).rstrip("\r\n")
+        return str(path) if self.is_path else read_text(path, handed.original(path)).rstrip("\r\n")
 
 
 def read_text(path: Path, called: Path | None = None) -> str:

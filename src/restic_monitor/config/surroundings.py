@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from restic_monitor import environment as environments
 from restic_monitor.config import keys
@@ -91,7 +92,14 @@ class Surroundings:
                 environment[name] = variable
             elif (value := self.values.value(setting, block.name, plain=not may_hold_secret(name))) is not None:
                 environment[name] = Variable(value, variable.origin)
-        return environment
+        return {name: self._placed(variable) for name, variable in environment.items()}
+
+    def _placed(self, variable: Variable) -> Variable:
+        """The name of a file that systemd handed over: RESTIC_PASSWORD_FILE, RCLONE_CONFIG, whatever takes one."""
+        places = self.values.credentials.places
+        if not variable.value.startswith("/") or (path := Path(variable.value)) not in places:
+            return variable
+        return Variable(str(places[path]), variable.origin)
 
 
 def _marked(settings: Mapping[str, Setting | None]) -> dict[str, str | None]:

@@ -66,6 +66,19 @@ class Values:
             return str(self.credentials.place(Path(value)))
         return self.credentials.in_text(value) if setting.key.parse is keys.option else value
 
+    def unreadable(self, path: str, setting: Setting | None) -> str | None:
+        """Why a file that must hold something cannot be used, in a sentence. A pipe is not touched: it can be read once."""
+        called = str(self.credentials.original(Path(path)))
+        if setting and isinstance(setting.raw, Source) and not setting.raw.is_path:
+            called = f"the file that {setting.raw} names"  # what it holds may be the secret itself, by mistake
+        try:
+            if Path(path).is_fifo():
+                return None
+            with Path(path).open("rb") as file:
+                return None if file.read(1) else f"{called} is empty"
+        except OSError as error:
+            return f"cannot read {called}: {(error.strerror or 'unreadable').lower()}"
+
     def get(self, block: Block, key: str) -> Any:
         setting = self.draft.setting(block, key)
         return self.value(setting, block.name) if setting else None

@@ -167,7 +167,7 @@ class Ways:
         """The path of a file that must be there."""
         setting = self.values.draft.setting(block, key)
         path = self.values.value(setting, block.name) if setting else None
-        if setting and path and (problem := unreadable(path)):
+        if setting and path and (problem := self.values.unreadable(path, setting)):
             self.values.draft.problems.add(setting.place, setting.path, problem)
         return path
 
@@ -189,7 +189,7 @@ class Ways:
 
     def _redactor(self, asked: Asked, child: Mapping[str, str]) -> Redactor:
         secrets = [Secret(text) for text in (*location.passwords(asked.url), *map(_command, asked.options))]
-        return Redactor((*secrets_in(child.items()), *secrets), self.values.revealed)
+        return Redactor((*secrets_in(child.items()), *secrets), self.values.revealed, self.values.credentials.names)
 
 
 def _repository(asked: Asked, probe: Probe, checks: Sequence[Check], notes: tuple[str, ...] = ()) -> Repository:
@@ -199,17 +199,6 @@ def _repository(asked: Asked, probe: Probe, checks: Sequence[Check], notes: tupl
 
 def _flag(flag: str, value: str | None) -> list[str]:
     return [flag, value] if value else []
-
-
-def unreadable(path: str) -> str | None:
-    """Why a file that must hold something cannot be used, in a sentence. A pipe is not touched: it can be read once."""
-    try:
-        if Path(path).is_fifo():
-            return None
-        with Path(path).open("rb") as file:
-            return None if file.read(1) else f"{path} is empty"
-    except OSError as error:
-        return f"cannot read {path}: {(error.strerror or 'unreadable').lower()}"
 
 
 def _options(url: str, given: Sequence[str]) -> list[str]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from restic_monitor import environment as environments
 from restic_monitor.commands.common import Common, environment_layers
 from restic_monitor.commands.install import interval, needs, program
 from restic_monitor.commands.install.interval import Heartbeat
@@ -20,7 +18,7 @@ from restic_monitor.config.build import Builder
 from restic_monitor.environment import Layer
 from restic_monitor.errors import UsageError
 
-_ENVIRONMENT_FILE = Path("/etc/restic-monitor/environment")
+_PAGE = "docs/systemd.md of the project"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +57,12 @@ def install(common: Common, options: Options) -> int:
     if not common.quiet:
         for path in texts:
             print(f"wrote {path}")
-        print("handed to the service, whoever may read them:", ", ".join(map(str, plan.installation.credentials.values())))
+        handed = ", ".join(map(str, plan.installation.credentials.values()))
+        print(f"systemd hands to the service, so that they may be root's alone: {handed}")
         print(by_hand or f"the timer runs: {' and '.join(plan.installation.intervals)}")
         print(_to_type(plan.heartbeat))
-        print(f"Try it now: systemctl start {SERVICE}; journalctl -eu {SERVICE}")
+        if not by_hand:
+            print(f"Try it now: systemctl start {SERVICE}; journalctl -eu {SERVICE}")
     return 0
 
 
@@ -74,13 +74,13 @@ def _to_type(heartbeat: Heartbeat | None) -> str:
 def _plan(common: Common, options: Options) -> _Plan:
     command = program.command()
     builder, place = _read(common, needed=not options.print)
-    intervals = options.intervals or ("hourly",)
+    intervals = options.intervals or interval.DEFAULT
     gap = interval.longest_gap(intervals)
     limit = interval.longest_run(builder) if builder else interval.DEFAULT_LIMIT
     if builder:
         builder.draft.problems.raise_if_any()
-    files, folders = (tuple(needs.files(builder)), tuple(needs.folders(builder))) if builder else ((), ())
-    installation = Installation(command, place, _environment_file(common), files, folders, intervals, limit)
+    files, folders = (tuple(needs.handed(builder)), tuple(needs.folders(builder))) if builder else ((), ())
+    installation = Installation(command, place, _environment_file(common, place), files, folders, intervals, limit)
     return _Plan(installation, Heartbeat(gap, limit) if gap else None, builder)
 
 
@@ -161,42 +161,45 @@ def _read(common: Common, *, needed: bool) -> tuple[Builder | None, Path]:
         if needed or common.config:
             raise
         return None, find.SYSTEM_PATH
-    layers = files or _layers_of_the_default(common)
+    layers = files or filter(None, [find.default_environment(place)])
     builder = Builder(draft, (Layer("the environment", {}, inherited=True), *layers), common.mode)
     builder.check_file()
-    return builder, place.absolute()
+    return builder, _absolute(place)
 
 
-def _layers_of_the_default(common: Common) -> list[Layer]:
-    return list(find.environment_layers({}, str(_ENVIRONMENT_FILE))[1:]) if _environment_file(common) else []
-
-
-def _environment_file(common: Common) -> Path | None:
+def _environment_file(common: Common, config: Path) -> Path | None:
     named = common.environment_file or os.environ.get("RESTIC_MONITOR_ENVIRONMENT_FILE")
     if named:
-        return Path(named).absolute()
-    return _ENVIRONMENT_FILE if _ENVIRONMENT_FILE.exists() else None
+        return _absolute(named)
+    return find.ENVIRONMENT_PATH if config == find.SYSTEM_PATH and os.path.lexists(find.ENVIRONMENT_PATH) else None
+
+
+def _absolute(path: str | Path) -> Path:
+    """As named, from here; links stay, since what they lead to may change."""
+    return Path(os.path.abspath(path))
 
 
 # what somebody should know
 
 
 def _notes(plan: _Plan) -> Iterator[str]:
-    if plan.heartbeat and plan.heartbeat.limit > plan.heartbeat.gap:
+    if plan.heartbeat and plan.heartbeat.limit > plan.heartbeat.gap.length:
         yield "a run may take longer than the time between two runs; a shorter timeout: would help, or a longer --interval"
     if not plan.builder:
         return
-    environment = find.effective(plan.builder.layers)
-    if lost := [name for name in os.environ if name not in environment and _matters(name)]:
+    if lost := needs.variables(plan.builder):
         yield (
-            f"the service does not get {', '.join(lost)} of this shell; write what it needs into {_ENVIRONMENT_FILE} "
+            f"the service does not get {', '.join(lost)} of this shell; write what it needs into {find.ENVIRONMENT_PATH} "
             "(chmod 600) and run this again"
         )
-    for restic in needs.programs(plan.builder):
-        yield f"the service cannot start the program {restic}; install it in one of {needs.PATH}, or write restic: PATH"
+    yield from (f"the service cannot start {problem}" for problem in needs.programs(plan.builder))
+    for named in needs.files(plan.builder):
+        if not named.is_there:
+            yield f"{named.path} is not there, which {named.where} names; run this again when it is"
+    for named in needs.in_options(plan.builder):
+        yield (
+            f"the service cannot read {named.path}, which {named.where} names inside of an option; write "
+            f"{{credential_path: NAME}} there and LoadCredential=NAME:{named.path} in a drop-in: {_PAGE}"
+        )
     for path in needs.unreadable(plan.builder):
-        yield f"the user {NAME} cannot read {path}; docs/systemd.md of the project shows two ways to let it"
-
-
-def _matters(variable: str) -> bool:
-    return any(variable in group for group in environments.GROUPS) or bool(re.match(r"RESTIC_(?!MONITOR_)", variable))
+        yield f"the user {NAME} cannot read {path}, unless a drop-in of yours lets it; two ways: {_PAGE}"

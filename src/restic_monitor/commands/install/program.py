@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import subprocess
 import sys
 import sysconfig
 from pathlib import Path
@@ -12,6 +13,8 @@ from restic_monitor.errors import UsageError
 
 HIDDEN = tuple(map(Path, ("/home", "/root", "/run/user", "/tmp", "/var/tmp")))  # noqa: S108 - compared, not used
 """Folders that the service does not see: ProtectHome=, PrivateTmp=."""
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
+"""Of a service: systemd.exec(5), "Environment Variables in Spawned Processes"."""
 _REMEDY = """\
 Install it where every user may run it, for instance:
   /usr/bin/python3 -m venv /opt/restic-monitor
@@ -30,7 +33,12 @@ def command() -> tuple[str, ...]:
     if problem := next(filter(None, map(unreachable, needed)), None):
         raise UsageError(f"the service could not start this program: {problem}.\n{_REMEDY}")
     reachable = [place for place in places if not unreachable(place)]
-    return (str(reachable[0]),) if reachable else (sys.executable, "-m", "restic_monitor")
+    words = (str(reachable[0]),) if reachable else (sys.executable, "-m", "restic_monitor")
+    tried = subprocess.run([*words, "--version"], env={"PATH": PATH}, cwd="/", capture_output=True, text=True, check=False)
+    if tried.returncode:
+        last = (tried.stderr.strip().splitlines() or [f"exit status {tried.returncode}"])[-1]
+        raise UsageError(f"the service could not start this program without the variables of this shell: {last}.\n{_REMEDY}")
+    return words
 
 
 def unreachable(path: Path) -> str | None:

@@ -16,11 +16,14 @@ from importlib import resources
 from pathlib import Path
 
 from restic_monitor.config.credentials import LIST
+from restic_monitor.errors import UsageError
 from restic_monitor.quantity import format_duration
 
 SERVICE, TIMER, USER = "restic-monitor.service", "restic-monitor.timer", "restic-monitor.conf"
 NAME = "restic-monitor"
 PATHS = (Path("/etc/systemd/system", SERVICE), Path("/etc/systemd/system", TIMER), Path("/etc/sysusers.d", USER))
+_LIST_LIMIT_BYTES = 120_000
+"""One variable of an environment may have 128 KiB: MAX_ARG_STRLEN of <linux/binfmts.h>."""
 MARK = "# Written by restic-monitor install-units, which writes it anew"
 _CREDENTIALS = re.compile(r'^LoadCredential=.*\n(?:#.*\n)*Environment="RESTIC_MONITOR_CREDENTIALS=.*\n', re.MULTILINE)
 
@@ -57,8 +60,13 @@ class Installation:
 
     def _handed_over(self) -> str:
         credentials = self.credentials
-        lines = [f"LoadCredential={name}:{_percent(path)}" for name, path in credentials.items()]
+        lines = [f"LoadCredential={name}:{_source(path)}" for name, path in credentials.items()]
         listed = " ".join(shlex.quote(f"{name}:{path}") for name, path in credentials.items())
+        if len(listed.encode()) > _LIST_LIMIT_BYTES:
+            raise UsageError(
+                f"the configuration names {len(self.files)} files, too many for one unit; write tokens and passwords into the "
+                "configuration itself: systemd hands it over in one piece, and it may be root's alone"
+            )
         lines += ["# Where each comes from: messages name it, and the program finds it by that name, too"]
         lines += [f"Environment={_quoted(f'{LIST}={listed}')}"]
         if self.environment_file:
@@ -90,8 +98,12 @@ def _with(text: str, key: str, *values: str) -> str:
     return changed
 
 
-def _percent(path: Path) -> str:
-    return str(path).replace("%", "%%")
+def _source(path: Path) -> str:
+    """A path of LoadCredential=, which takes no `..`. Raises UsageError for what a unit cannot hold."""
+    text = str(path.resolve() if ".." in path.parts else path)
+    if not text.isprintable() or text != text.strip() or text.endswith("\\"):
+        raise UsageError(f"a unit cannot name the file {text!r}; give it another name")
+    return text.replace("%", "%%")
 
 
 def _quoted(text: str) -> str:

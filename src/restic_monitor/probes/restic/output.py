@@ -180,6 +180,17 @@ MEANINGS: tuple[tuple[int | None, re.Pattern[str] | None, str], ...] = (
         "no keys for the store: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in extra_env, or in an environment file",
     ),
     (None, re.compile(r"an empty password is not"), "the password is empty"),
+    (
+        None,
+        re.compile(r"/dev/fd/\d+"),
+        "the program given as restic: closes the files that it is handed, as sudo does, and the password was one: "
+        "write password_file:",
+    ),
+    (
+        None,
+        re.compile(r"option sftp\.args is not known"),
+        "sftp.args needs restic 0.16.1 or newer; before, write sftp.command=ssh … -s sftp",
+    ),
     (None, re.compile(r"Resolving password failed"), "password_command, or RESTIC_PASSWORD_COMMAND, failed: {text}"),
     (None, re.compile(r"server gave HTTP response to HTTPS client"), "the store speaks http, not https: http:// in url?"),
     (None, _PANIC, "restic crashed: {text}"),
