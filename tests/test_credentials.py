@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from conftest import Completed, Run, Unprivileged
-from looks import reporting_restic, reports_of
+from looks import fake_restic, reporting_restic, reports_of
 from restics import VERSIONS, require
 
 TOKEN = "T0kenOfTheMonitor"
@@ -107,6 +107,61 @@ repositories:
     assert report["environment"]["RESTIC_REPOSITORY"] == "s3:https://s3.example.com/web"
     assert report["environment"]["RESTIC_PASSWORD_FILE"] == str(password)
     assert report["arguments"][report["arguments"].index("--cacert") + 1] == str(cacert)
+
+
+def test_a_variable_that_names_a_file_names_its_credential(service: Service) -> None:
+    text = f"""
+defaults: {{restic: {reporting_restic(service.folder / "restic")}, mode: restic, url: s3:https://s3.example.com/web}}
+repositories:
+  web:
+    extra_env: {{RCLONE_CONFIG: {service.etc}/rclone.conf, OTHER: //{service.etc}/other}}
+"""
+    service.hand("config.yaml", text)
+    password = service.hand("p", "secret", service.etc / "password")
+    rclone = service.hand("r", "x", service.etc / "rclone.conf")
+    environment = service.hand("environment", f"RESTIC_PASSWORD_FILE={service.etc}/password\n", service.etc / "environment")
+    done = service("--no-push", RESTIC_MONITOR_ENVIRONMENT_FILE=str(environment))
+    assert (done.returncode, done.stderr) == (1, "")
+    (report,) = reports_of(service.folder / "restic")
+    assert report["environment"]["RESTIC_PASSWORD_FILE"] == str(password)
+    assert report["environment"]["RCLONE_CONFIG"] == str(rclone)
+    assert report["environment"]["OTHER"] == f"//{service.etc}/other", "what names no credential stays as it is"
+
+
+def test_messages_name_a_file_by_where_it_came_from(service: Service) -> None:
+    """Ours, and those of restic."""
+    restic = fake_restic(service.folder / "restic", end='echo "Fatal: cannot parse root certificate from \\"$5\\"" >&2; exit 1')
+    text = f"""
+defaults: {{restic: {restic}, mode: restic, url: s3:https://s3.example.com/web, password: x}}
+repositories:
+  web: {{cacert: {service.etc}/ca.pem}}
+"""
+    service.hand("config.yaml", text)
+    service.hand("ca", "x", service.etc / "ca.pem")
+    done = service("--no-push")
+    assert f'ERROR cannot parse root certificate from "{service.etc}/ca.pem"' in done.stdout
+    (service.folder / "credentials" / "ca").unlink()
+    assert f"cacert: cannot read {service.etc}/ca.pem: no such file or directory" in service("--no-push").stderr
+    service.hand("config.yaml", "repositories:\n  web: {url: {from_credential: digest}}\n")
+    service.hand("digest", "\n", service.etc / "the url")
+    assert f"{{from_credential: digest}}, which is {service.etc}/the url, is empty" in service("--no-push").stderr
+
+
+def test_what_a_file_holds_is_not_shown_when_it_is_no_path(service: Service) -> None:
+    """The password itself, where the path of its file was wanted."""
+    service.hand("secret", "hunter2-canary")
+    for keys in ("password_file: {from_credential: secret}", "extra_env: {RESTIC_PASSWORD_FILE: {from_credential: secret}}"):
+        service.hand("config.yaml", f"repositories:\n  web: {{url: /srv, {keys}}}\n")
+        done = service("--no-push")
+        assert done.returncode == 2
+        assert "cannot read the file that {from_credential: secret} names: no such file or directory" in done.stderr
+        assert "canary" not in done.stderr + done.stdout
+
+
+def test_a_repository_that_is_hidden_is_named_with_the_remedy(service: Service) -> None:
+    service.hand("config.yaml", "repositories:\n  web: {url: /home/nobody-has-this-name/repo}\n")
+    done = service()
+    assert "/home/nobody-has-this-name/repo is hidden from the service; as root: restic-monitor install-units" in done.stderr
 
 
 def test_the_path_of_a_credential_stands_where_a_file_is_wanted(service: Service) -> None:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from restic_monitor.commands.common import Common, close, load, log, report_bugs
 from restic_monitor.commands.signals import stopping
+from restic_monitor.config.build import Builder
 from restic_monitor.errors import UsageError
 from restic_monitor.model import Event, Repository, Result
 from restic_monitor.monitor import Monitor
@@ -40,6 +41,8 @@ def run(common: Common, options: Options) -> int:
     builder = load(common)
     state = State(builder.environment) if options.state else None
     repositories = builder.repositories(options.names, state=state, remember=options.push)
+    if builder.environment.get("CREDENTIALS_DIRECTORY"):
+        _warn_of_hidden_folders(builder)
     if not options.push:
         repositories = [repository.telling(Dry) for repository in repositories]
     monitor = Monitor(repositories, jobs=builder.jobs, connections=builder.connections)
@@ -61,6 +64,15 @@ def run(common: Common, options: Options) -> int:
     if not common.quiet:
         _print(report, options.format)
     return _exit_status(report, options, ended or bugs)
+
+
+def _warn_of_hidden_folders(builder: Builder) -> None:
+    """In a service: restic can only say that nothing is there."""
+    from restic_monitor.commands.install import needs  # noqa: PLC0415 - for services only
+
+    for folder in needs.folders(builder):
+        if not os.path.lexists(folder):
+            log.warning("%s is hidden from the service; as root: restic-monitor install-units (on NixOS: readPaths)", folder)
 
 
 def _end_children() -> None:

@@ -57,8 +57,16 @@ class Values:
             return raw
         text = raw.read(context, self.environment, self.credentials)
         if not text:
-            raise ValueError(f"{raw} is empty")
+            raise ValueError(f"{raw}{self._origin(raw)} is empty")
         return text
+
+    def _origin(self, raw: Source) -> str:
+        """Where a credential came from: what it is called may be a digest."""
+        if raw.kind != "from_credential":
+            return ""
+        path = self.credentials.path(raw.name)
+        original = self.credentials.original(path)
+        return "" if original == path else f", which is {original},"
 
     def _placed(self, setting: Setting, value: Any) -> Any:
         """With the places of credentials in it, where it names files."""
