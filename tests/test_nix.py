@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,7 +25,8 @@ from conftest import Run
 from kuma import Kuma
 from nix_machine import NIX, ONE, STORE, STUB, Machine, Nix, machine, modules, parsed, service, timer_text, unit_text
 from restic_monitor import __version__
-from restics import CHECKOUT, PASSWORD, Backup, make_repository, require
+from restic_monitor.commands.install import interval
+from restics import CHECKOUT, PASSWORD, Backup, make_repository, missing, require
 from systemd_box import PROGRAM, Box, box, wait
 
 __all__ = ["box"]
@@ -237,6 +239,10 @@ def test_several_modules_make_one_configuration(nix: Nix) -> None:
     assert set(machine(nix, ONE, other).settings["repositories"]) == {"web-server", "db-server"}
 
 
+def test_the_interval_may_be_of_local_time(nix: Nix) -> None:
+    assert machine(nix, f'{ONE} interval = "hourly";').timer["OnCalendar"] == "hourly"
+
+
 def test_the_interval_may_be_a_list(nix: Nix) -> None:
     assert machine(nix, f'{ONE} interval = [ "08:00" "20:00" ];').timer["OnCalendar"] == ["08:00", "20:00"]
 
@@ -250,6 +256,7 @@ def test_the_interval_says_what_to_type_into_uptime_kuma(nix: Nix) -> None:
     for gap in (timedelta(hours=1), timedelta(hours=12)):
         assert f" {(gap + longest_run + timedelta(minutes=5)).total_seconds():.0f}" in text
     assert "longest gap" in text
+    assert "Times without `UTC` are local" in " ".join(text.split())
     assert "**more** than 12 hours" in " ".join(text.split())
 
 
@@ -369,8 +376,23 @@ def test_paths_are_kept_out_of_the_store_by_a_lib_that_has_no_type_for_it(nix: N
         ),
         (
             f'{ONE} settings.defaults.cacert._secret = "/run/x";',
-            'write credentials.NAME = "/path", and cacert.credential_path = "NAME".',
+            'write credentials.NAME = "/path", and cacert = { credential_path = "NAME"; }.',
         ),
+        *(
+            (
+                f'{ONE} settings.defaults.extra_env.{name}._secret = "/run/x";',
+                f"extra_env.{name} is the path of a file, not what a file holds; write "
+                f'credentials.NAME = "/path", and {name} = {{ credential_path = "NAME"; }}.',
+            )
+            for name in (
+                "RESTIC_PASSWORD_FILE",
+                "AWS_SHARED_CREDENTIALS_FILE",
+                "RCLONE_CONFIG",
+                "GOOGLE_APPLICATION_CREDENTIALS",
+            )
+        ),
+        ('settings.repositories.a.extra_env.X_FILE._secret = "/run/x";', "a.extra_env.X_FILE is the path of a file"),
+        ('settings.repositories.extra_env.password_file._secret = "/run/x";', "extra_env.password_file is the path of a file"),
         (
             "settings.repositories.a.password_file = /etc/hostname;",
             "settings.repositories.a.password_file would be a file in the Nix store, which everybody can read",
@@ -409,6 +431,9 @@ def test_what_cannot_work_fails_with_a_sentence(nix: Nix, options: str, sentence
         'settings.repositories.a = { password_file = "/run/secrets/password"; tls_client_cert.credential_path = "pem"; };',
         'settings.repositories._secret.url = "/srv";',
         'settings.repositories.a.restic_options = [ "sftp.args=-i {credential_path: key}" ];',
+        'settings.repositories.a.extra_env.RCLONE_CONFIG_NAS_PASS._secret = "/run/x";',
+        'settings.repositories.a.extra_env.RCLONE_CONFIG.credential_path = "rclone";',
+        'settings.repositories.extra_env.url._secret = "/run/x";',
     ],
 )
 def test_what_is_nobodys_business_here_passes_without_a_warning(nix: Nix, options: str) -> None:
@@ -445,6 +470,11 @@ def test_what_is_nobodys_business_here_passes_without_a_warning(nix: Nix, option
         'repositories.a.url = "rest:https://me:12S3CRET@backup.example.com/a"',
         'repositories.a.url = "rest:https://me:531@backup.example.com/a"',
         'repositories.a.extra_env.https_proxy = "http://me:S3CRET@proxy.example.com:3128"',
+        'repositories.a.url = "rest:me:S3CRET@backup.example.com/a"',
+        'repositories.a.url = "rclone::s3,access_key_id=AKIA,secret_access_key=S3CRET:b"',
+        'repositories.a.url = "rclone::sftp,host=nas,pass=\\"S3CRET\\":b"',
+        'repositories.a.url = "rclone:nas,token=S3CRET,region=eu:b"',
+        'repositories.a.push_url = "https://kuma.example.com/api/push/S3CRET-{{ .Name }}"',
     ],
 )
 def test_every_secret_that_stands_in_the_settings_is_a_warning_with_its_place_and_without_its_value(
@@ -479,6 +509,13 @@ def test_every_secret_that_stands_in_the_settings_is_a_warning_with_its_place_an
         'repositories.a.url = "sftp://nas.example.com:2222//srv/a@b"',
         'repositories.a.url = "rest:https://monitor@backup.example.com:8000/a"',
         'repositories.a.url = "sftp:monitor@nas.example.com:/srv/a"',
+        'repositories.a.url = "rclone::s3,env_auth=true,region=eu,secret_access_key=:b"',
+        'repositories.a.url = "rclone::sftp,host=nas,key_file=/var/lib/restic-monitor/key:b"',
+        'repositories.a.url = "s3:store.example.com:9000/a@b"',
+        'repositories.a = { password = ""; push_token = ""; push_url = ""; extra_env.AWS_SECRET_ACCESS_KEY = ""; }',
+        'defaults.push_url = "https://uptime-kuma.example.com/api/push/{{ .Name }}"',
+        'defaults.push_url = "https://uptime-kuma.example.com/api/push/{{.Name}}?status=up&msg=OK&ping="',
+        'defaults.push_url = "https://proxy.example.com/{{ .Name }}"',
         'repositories.password.url = "/srv"',
         'repositories.push_token.max_age = "6h"',
     ],
@@ -518,6 +555,48 @@ def test_the_name_of_a_credential_stays_the_same_when_others_come(nix: Nix) -> N
     one = 'settings.repositories.a.push_token._secret = "/run/a";'
     more = 'settings.repositories.A.push_token._secret = "/run/b";'
     assert machine(nix, one).settings["repositories"]["a"] == machine(nix, one + more).settings["repositories"]["a"]
+
+
+def many(repositories: int) -> str:
+    """Options with two secrets for each."""
+    each = "".join(f'{key}._secret = "/run/secrets/{key}/host-${{toString index}}"; ' for key in ("password", "push_token"))
+    one = f'index: {{ name = "host-${{toString index}}"; value = {{ url = "/srv/{{{{ .Name }}}}"; {each} }}; }}'
+    listed = f"builtins.listToAttrs (builtins.genList ({one}) {repositories})"
+    return f'credentials.key = "/run/secrets/key"; settings.repositories = {listed};'
+
+
+def test_a_thousand_repositories_are_evaluated_in_seconds_and_their_list_fits_into_one_variable(nix: Nix) -> None:
+    """128 KiB: MAX_ARG_STRLEN of <linux/binfmts.h>. What need not be in the list is left out."""
+    started = time.monotonic()
+    made = machine(nix, many(1000))
+    assert time.monotonic() - started < 10  # 0.4 s
+    assert len(made.unit["LoadCredential"]) == 2001
+    assert made.service["environment"]["RESTIC_MONITOR_CREDENTIALS"] == "key:/run/secrets/key"
+    assert made.failed == []
+
+
+@pytest.mark.parametrize("repositories", [120, 500])
+def test_the_list_has_the_secrets_too_while_it_is_short_enough(nix: Nix, repositories: int) -> None:
+    made = machine(nix, many(repositories))
+    listed = made.service["environment"]["RESTIC_MONITOR_CREDENTIALS"]
+    assert listed.split(" ") == made.unit["LoadCredential"]
+    assert len(listed) <= 120_000
+
+
+def test_a_list_that_fits_nowhere_is_refused(nix: Nix) -> None:
+    one = 'index: { name = "key-${toString index}"; value = "/run/secrets/key-${toString index}"; }'
+    (failed,) = machine(nix, f"{ONE} credentials = builtins.listToAttrs (builtins.genList ({one}) 4000);").failed
+    assert failed == "services.restic-monitor.credentials: too many, or too long names, for one unit."
+
+
+def test_more_files_than_systemd_has_room_for_are_a_warning(nix: Nix) -> None:
+    """256 small ones in the file system that systemd 255 and later makes: size=1024k, a page of 4 KiB for each."""
+    assert machine(nix, many(120)).warnings == []
+    (warning,) = machine(nix, many(125)).warnings
+    assert "251 files are handed over" in warning
+    assert "243/CREDENTIALS" in warning
+    assert "configFile or environmentFile" in warning
+    assert "**More than 250 files** are a warning" in PAGE.read_text()
 
 
 # the program and the settings
@@ -708,6 +787,24 @@ def test_the_page_has_every_option_and_no_other(nix: Nix) -> None:
     rows = PAGE.read_text().partition("\n## Options\n")[2].partition("\n## ")[0].splitlines()
     named = [name for row in rows if row.startswith("| `") for name in re.findall("`(\\w+)`", row.split(" | ")[0])]
     assert sorted(named) == options
+
+
+def test_the_intervals_on_the_page_have_the_gaps_that_systemd_gives_them() -> None:
+    """Times without UTC need an hour more where the clock is set."""
+    require("systemd-analyze")
+    rows = re.findall(r"^\| `\"(.+)\"`.* \| (\d+) \+", PAGE.read_text(), re.MULTILINE)
+    assert len(rows) == 3
+    for expression, seconds in rows:
+        gap = timedelta(seconds=int(seconds))
+        longer = timedelta(hours=0 if "UTC" in expression else 1)
+        for zone, expected in (("Asia/Tokyo", gap), ("Europe/Berlin", gap + longer)):
+            file = Path("/usr/share/zoneinfo", zone)
+            if not file.exists():
+                missing("zoneinfo", f"{file} is not here: install tzdata")
+            found = interval.longest_gap([expression], file)
+            assert found
+            assert found.length == expected
+    assert "Times without `UTC` are local: add 3600" in PAGE.read_text()
 
 
 def test_the_sums_on_the_page_are_right(nix: Nix) -> None:

@@ -44,6 +44,14 @@ let
   isSecret = value: lib.isAttrs value && value ? _secret && !lib.isAttrs value._secret;
   isSet = value: lib.isAttrs value && !lib.isDerivation value && !isSecret value;
 
+  # settings.defaults.extra_env.NAME, or settings.repositories.REPOSITORY.extra_env.NAME
+  isVariable =
+    path:
+    let
+      index = if builtins.elemAt path 1 == "repositories" then 3 else 2;
+    in
+    lib.length path == index + 2 && builtins.elemAt path index == "extra_env";
+
   leaves =
     path: value:
     if isSet value then
@@ -55,6 +63,7 @@ let
         {
           inherit path value;
           key = toString (lib.last path);
+          isVariable = isVariable path;
         }
       ];
 
@@ -79,28 +88,38 @@ let
 
   # What would stand in the store and must not.
 
-  isText = value: value != null && !lib.isAttrs value;
+  isText = value: value != null && value != "" && !lib.isAttrs value;
   secretVariable = ".*(KEY|SECRET|TOKEN|PASSWORD|PASS|PASSPHRASE|SAS)";
-  # a user and a password in an address; sftp://host:22/path@x has a port
-  login = ".*[A-Za-z0-9+.-]+://[^[:space:]/?#:@]*:([0-9]+|[0-9]*[^[:space:]0-9/?#@][^[:space:]@]*)@.*";
-  # as the program reads a Push URL: the last part of its path is the token, unless that is /api/push/
+  # a user and a password in an address, and where the https:// of rest: was forgotten; sftp://host:22/path@x has a port
+  login = "(.*[A-Za-z0-9+.-]+://|(rest|s3):)[^[:space:]/?#:@]*:([0-9]+|[0-9]*[^[:space:]0-9/?#@][^[:space:]@]*)@.*";
+  # rclone::s3,secret_access_key=…:bucket, in capitals
+  connection = "RCLONE:.*[,_-](KEY|KEY_PEM|SECRET|TOKEN|PASS|PASSWORD2?|SAS_URL|CREDENTIALS|ACCESS_GRANT)=[^,:].*";
+  # as the program reads a Push URL: the last part of its path is the token, unless that is /api/push/ or a template
   endsInToken =
     url:
     let
       address = builtins.match "[^:]+://[^/?#]+([^?#]*)([?#].*)?" (lib.toLower url);
       path = lib.head address;
       push = builtins.match ".*/api/push/*([^/]*)/*" path;
+      last = if push != null then push else builtins.match ".*/([^/]+)" path;
+      token = if address == null || last == null then "" else lib.head last;
     in
-    address != null && (if push != null then lib.head push != "" else builtins.match ".*/[^/]+" path != null);
+    token != "" && builtins.match "[{][{][^{}]*[}][}]" token == null;
   isLiteralSecret =
-    { path, key, value }:
+    {
+      key,
+      value,
+      isVariable,
+      ...
+    }:
     isText value
     && (
       key == "push_token"
       || key == "password"
-      || (lib.elem "extra_env" path && builtins.match secretVariable (lib.toUpper key) != null)
+      || (isVariable && builtins.match secretVariable (lib.toUpper key) != null)
       || (key == "push_url" && endsInToken (toString value))
       || builtins.match login (toString value) != null
+      || (lib.hasPrefix "rclone:" (toString value) && builtins.match connection (lib.toUpper value) != null)
     );
   literalSecrets = lib.filter isLiteralSecret values;
 
@@ -111,16 +130,25 @@ let
     (builtins.isPath value && key != "cacert")
     || (lib.isString value && builtins.match secretFile key != null && inStore value);
 
-  # Keys that want a path. What to write where somebody gave a file's content.
-  insteadOfSecret = {
-    password_file = "password._secret = \"/path\"";
-  }
-  // lib.genAttrs [
+  # Keys and variables that want a path.
+  pathKeys = [
     "cacert"
     "cache_dir"
+    "password_file"
     "restic"
     "tls_client_cert"
-  ] (key: "credentials.NAME = \"/path\", and ${key}.credential_path = \"NAME\"");
+  ];
+  pathVariable = ".*_FILE|RCLONE_CONFIG|GOOGLE_APPLICATION_CREDENTIALS|RESTIC_CACERT|RESTIC_TLS_CLIENT_CERT|AWS_CA_BUNDLE";
+  wantsPath =
+    { key, isVariable, ... }:
+    if isVariable then builtins.match pathVariable key != null else lib.elem key pathKeys;
+  # what to write where somebody gave a file's content
+  insteadOfSecret =
+    { key, ... }:
+    if key == "password_file" then
+      "password._secret = \"/path\""
+    else
+      "credentials.NAME = \"/path\", and ${key} = { credential_path = \"NAME\"; }";
 
   visible = "[^[:cntrl:]]*[^[:cntrl:][:space:]][^[:cntrl:]]*";
 
@@ -128,11 +156,21 @@ let
 
   isReserved = id: lib.elem id [ "config.yaml" "environment" ] || lib.hasPrefix "settings-" id;
   named = id: path: { inherit id path; };
-  credentials =
+  namedByUser =
     optional (cfg.configFile != null) (named "config.yaml" cfg.configFile)
     ++ optional (cfg.environmentFile != null) (named "environment" cfg.environmentFile)
-    ++ lib.mapAttrsToList named cfg.credentials
-    ++ map (leaf: named (credentialId leaf.path) (toString leaf.value._secret)) secrets;
+    ++ lib.mapAttrsToList named cfg.credentials;
+  credentials =
+    namedByUser ++ map (leaf: named (credentialId leaf.path) (toString leaf.value._secret)) secrets;
+
+  # Where each comes from: messages name it, and the program finds it by that name, too. One variable has 128 KiB at most,
+  # or the service does not start; without their files' names, the _secret only have worse messages.
+  listOf = lib.concatMapStringsSep " " ({ id, path }: lib.escapeShellArg "${id}:${path}");
+  fits = list: lib.stringLength list <= 120000;
+  credentialsList = if fits (listOf credentials) then listOf credentials else listOf namedByUser;
+
+  # systemd 255 and later keep them in 1 MiB, and each takes a whole page of 4 KiB.
+  mostCredentials = 250;
 
   withoutSpecifiers = lib.replaceStrings [ "%" ] [ "%%" ];
   quoted = text: withoutSpecifiers (builtins.toJSON text);
@@ -161,16 +199,16 @@ in
 
     interval = mkOption {
       type = types.either types.str (types.listOf types.str);
-      default = "hourly";
+      default = "hourly UTC";
       example = "*-*-* 06,18:00:00";
       description = ''
-        When to look, in the format of {manpage}`systemd.time(7)`; a list for several times.
+        When to look, in the format of {manpage}`systemd.time(7)`; a list for several times. The default is of UTC, since
+        where the clock is set back systemd leaves one of two equal hours out.
 
         What to type into Uptime Kuma as *Heartbeat Interval*: the longest gap between two runs + the longest run
-        (`TimeoutStartSec`, 10 minutes) + 5 minutes of slack, in seconds. `hourly` is 4500. 12 hours apart needs a
-        window of **more** than 12 hours, 44100: with 43200 every run would be an alarm. Add 3600 where the clock is set
-        back in autumn and the runs are at hours of the day. The random delay is the same for each run and needs
-        nothing added.
+        (`TimeoutStartSec`, 10 minutes) + 5 minutes of slack, in seconds. `hourly UTC` is 4500. 12 hours apart needs a
+        window of **more** than 12 hours, 44100: with 43200 every run would be an alarm. Times without `UTC` are local:
+        add 3600 where the clock is set. The random delay is the same for each run and needs nothing added.
       '';
     };
 
@@ -313,11 +351,17 @@ in
   };
 
   config = mkIf cfg.enable {
-    warnings = optional (literalSecrets != [ ]) ''
-      services.restic-monitor: everybody on this machine can read the Nix store, and these secrets would stand in it:
-      ${lib.concatMapStringsSep "\n" (leaf: "  ${option leaf.path}") literalSecrets}
-      Put each into a file outside the store, and name the file instead:
-        ${option (lib.head literalSecrets).path}._secret = "/run/secrets/NAME";'';
+    warnings =
+      optional (literalSecrets != [ ]) ''
+        services.restic-monitor: everybody on this machine can read the Nix store, and these secrets would stand in it:
+        ${lib.concatMapStringsSep "\n" (leaf: "  ${option leaf.path}") literalSecrets}
+        Put each into a file outside the store, and name the file instead:
+          ${option (lib.head literalSecrets).path}._secret = "/run/secrets/NAME";''
+      ++ optional (lib.length credentials > mostCredentials) (
+        "services.restic-monitor: ${toString (lib.length credentials)} files are handed over, and systemd 255 or later "
+        + "has room for about ${toString mostCredentials}: the service would fail with 243/CREDENTIALS. "
+        + "Put what is secret into one file: configFile or environmentFile."
+      );
 
     assertions = [
       {
@@ -328,15 +372,18 @@ in
         assertion = cfg.configFile == null || settings == { };
         message = "services.restic-monitor: settings and configFile exclude each other; remove one.";
       }
+      {
+        assertion = fits (listOf namedByUser);
+        message = "services.restic-monitor.credentials: too many, or too long names, for one unit.";
+      }
     ]
     ++ refuse secrets (leaf: !isOutside leaf.value._secret || lib.attrNames leaf.value != [ "_secret" ]) (
       leaf:
       "${option leaf.path}._secret must be the absolute path of a file outside the Nix store, as text, "
       + "and stand alone."
     )
-    ++ refuse secrets (leaf: insteadOfSecret ? ${leaf.key} && !lib.elem "extra_env" leaf.path) (
-      leaf:
-      "${option leaf.path} is the path of a file, not what a file holds; write ${insteadOfSecret.${leaf.key}}."
+    ++ refuse secrets wantsPath (
+      leaf: "${option leaf.path} is the path of a file, not what a file holds; write ${insteadOfSecret leaf}."
     )
     ++ refuse values isSecretInStore (
       leaf:
@@ -375,11 +422,8 @@ in
       restartIfChanged = false;
       path = [ cfg.resticPackage ] ++ cfg.extraPackages;
       environment =
-        optionalAttrs (credentials != [ ]) {
-          # where each comes from: messages name it, and the program finds it by that name, too
-          RESTIC_MONITOR_CREDENTIALS = withoutSpecifiers (
-            lib.concatMapStringsSep " " ({ id, path }: lib.escapeShellArg "${id}:${path}") credentials
-          );
+        optionalAttrs (credentialsList != "") {
+          RESTIC_MONITOR_CREDENTIALS = withoutSpecifiers credentialsList;
         }
         // optionalAttrs (cfg.environmentFile != null) {
           RESTIC_MONITOR_ENVIRONMENT_FILE = "%d/environment"; # PID 1 cannot read it: EnvironmentFile= comes too early

@@ -39,6 +39,7 @@ let
       length
       mapAttrs
       replaceStrings
+      stringLength
       ;
 
     fix =
