@@ -100,7 +100,8 @@ def _default_environment(config: Path) -> tuple[Layer, ...]:
     """Raises UsageError for one with a mistake; one that may not be read may be somebody else's business."""
     if config == find.SYSTEM_PATH and os.path.lexists(find.ENVIRONMENT_PATH) and not os.access(find.ENVIRONMENT_PATH, os.R_OK):
         log.warning(
-            "%s belongs to this configuration and cannot be read; the service gets it by install-units, as root",
+            "%s belongs to this configuration and cannot be read; the service gets it by install-units, as root "
+            "(on NixOS: environmentFile)",
             find.ENVIRONMENT_PATH,
         )
         return ()

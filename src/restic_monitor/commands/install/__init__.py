@@ -18,6 +18,8 @@ from restic_monitor.config.build import Builder
 from restic_monitor.environment import Layer
 from restic_monitor.errors import UsageError
 
+_ROOM_FILES = 250
+"""A tmpfs of 1 MiB, a page of 4 KiB each: CREDENTIALS_TOTAL_SIZE_MAX of systemd, since the kernel knows tmpfs without swap."""
 _PAGE = "docs/systemd.md of the project"
 
 
@@ -187,6 +189,11 @@ def _notes(plan: _Plan) -> Iterator[str]:
         yield "a run may take longer than the time between two runs; a shorter timeout: would help, or a longer --interval"
     if not plan.builder:
         return
+    if (count := len(plan.installation.credentials)) > _ROOM_FILES:
+        yield (
+            f"the service gets {count} files, and newer versions of systemd have room for about {_ROOM_FILES}; write tokens and "
+            "passwords into the configuration itself: it is one file, and may be root's alone"
+        )
     if lost := needs.variables(plan.builder):
         yield (
             f"the service does not get {', '.join(lost)} of this shell; write what it needs into {find.ENVIRONMENT_PATH} "
