@@ -36,8 +36,15 @@ Found = TypeVar("Found")
 CLONE_NEWNET = 0x40000000
 """<linux/sched.h>"""
 
+NAME = "restic-monitor"
 PROGRAM = "/opt/restic-monitor/bin/restic-monitor"
 """In the box, in a virtual environment of its own."""
+
+OF_THE_HOST = (
+    *(f"/opt/{NAME}", f"/etc/{NAME}", f"/var/lib/{NAME}", f"/var/cache/{NAME}", f"/etc/sysusers.d/{NAME}.conf"),
+    *(f"/etc/systemd/system/{NAME}{suffix}" for suffix in (".service", ".timer", ".service.d", ".timer.d")),
+)
+"""Of an installation of its own: the box shows it, and the tests begin without."""
 
 PYTHON = "/opt/python"
 """In the box: where the interpreter of the tests is, if it is not the system's. Units see nothing below /root, /home, /tmp."""
@@ -202,7 +209,17 @@ def boot(timeout: float = 60) -> Iterator[Box]:
                 said = log.read().decode(errors="replace").strip().splitlines() or ["nothing was said"]
                 raise CannotBootError(f"no systemd came up in systemd-nspawn: {said[-1].strip()}")
             time.sleep(0.02)
+        _forget_the_host(box)
         yield box
+
+
+def _forget_the_host(box: Box) -> None:
+    """In the box alone: nothing that is removed there is missing on the host."""
+    if any(os.path.lexists(box.path(path)) for path in OF_THE_HOST):
+        box.run("systemctl", "stop", f"{NAME}.timer", f"{NAME}.service")
+        box.run("systemctl", "disable", f"{NAME}.timer")
+        box.do("rm", "-rf", "--one-file-system", "--", *OF_THE_HOST)
+        box.do("systemctl", "daemon-reload")
 
 
 def _control_groups(name: str) -> list[Path]:
@@ -293,7 +310,10 @@ def _interpreter(box: Box) -> str:
     if base == Path("/usr"):
         return str(executable)
     box.do("mkdir", "-p", PYTHON)
-    box.do("mount", "--bind", base, PYTHON)
+    if box.path(base).is_dir():
+        box.do("mount", "--bind", base, PYTHON)
+    else:  # below /tmp, which is the box's own
+        shutil.copytree(base, box.path(PYTHON), symlinks=True, dirs_exist_ok=True)
     moved = Path(PYTHON) / executable.relative_to(base)
     old, content = str(base).encode(), executable.read_bytes()
     new = re.sub(

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from kuma import Beat, Kuma
+from restic_monitor.secret import HIDDEN
 from restics import CHECKOUT, PASSWORD, Backup, make_repository, require
 from servers import s3_server
 from sockets import raw
@@ -33,14 +34,17 @@ WRITTEN = (
     "/etc/sysusers.d/restic-monitor.conf",
 )
 TOKEN = "yDaQM5YUuS3rczSvLsOucs4LqHSRDhu6"
+NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 AWS_SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 PAGE = (CHECKOUT / "docs/systemd.md").read_text()
 """Its drop-ins, commands and configurations are those of the tests."""
+TROUBLES = (CHECKOUT / "docs/troubleshooting.md").read_text()
+GO = (CHECKOUT / "docs/from-the-go-tool.md").read_text()
 
 
-def shown(language: str, part: str) -> str:
+def shown(language: str, part: str, page: str = PAGE) -> str:
     """The one block of the page that has this part."""
-    blocks = re.findall(rf"^ *```{language}\n(.*?)^ *```$", PAGE, re.DOTALL | re.MULTILINE)
+    blocks = re.findall(rf"^ *```{language}\n(.*?)^ *```$", page, re.DOTALL | re.MULTILINE)
     (block,) = (str(block) for block in blocks if part in block)
     return block
 
@@ -144,6 +148,7 @@ def host(box: Box, fresh: Path) -> Iterator[Host]:
             "/var/lib/restic-monitor",
             "/var/cache/restic-monitor",
             "/home/alice",
+            "/etc/restic-monitor-dots",
         ]
         stamp = "/var/lib/systemd/timers/stamp-restic-monitor.timer"
         drop_ins = [f"/etc/systemd/system/{unit}.d" for unit in (SERVICE, TIMER)]
@@ -198,8 +203,8 @@ def test_install_units_writes_the_paths_of_this_installation_and_starts_the_time
     ("options", "seconds"),
     [
         ((), 4500),
-        (("--interval", "*-*-* 06,18:00:00"), 12 * 3600 + 900),
-        (("--interval", "*-*-* 06:00:00", "--interval", "*-*-* 10:00:00"), 20 * 3600 + 900),
+        (("--interval", "*-*-* 06,18:00:00 UTC"), 12 * 3600 + 900),
+        (("--interval", "*-*-* 06:00:00 UTC", "--interval", "*-*-* 10:00:00 UTC"), 20 * 3600 + 900),
     ],
 )
 def test_install_units_says_what_to_type_into_uptime_kuma(host: Host, options: tuple[str, ...], seconds: int) -> None:
@@ -212,7 +217,7 @@ def test_print_writes_nothing(host: Host) -> None:
     host.configure()
     printed = host.installed("--print")
     assert f"ExecStart={PROGRAM} " in printed
-    assert "OnCalendar=hourly" in printed
+    assert "OnCalendar=hourly UTC\n" in printed
     assert not any(host.box.path(path).exists() for path in WRITTEN)
     assert host.box.run("systemctl", "is-enabled", TIMER).returncode != 0
 
@@ -232,6 +237,7 @@ def test_remove_takes_away_what_was_written_and_nothing_else(host: Host) -> None
 
 def listed(box: Box) -> set[str]:
     """Where install-units might write: the user's entries, which it leaves there, are not counted."""
+    box.do("mkdir", "-p", "/etc/sysusers.d")
     return set(box.do("find", "/etc/systemd", "/etc/sysusers.d", "/etc/restic-monitor", "/run/systemd/system").splitlines())
 
 
@@ -254,7 +260,7 @@ def test_a_program_that_the_unit_cannot_see_is_refused_with_the_remedy(host: Hos
         host.drop_in(f"[Service]\nExecStart=\nExecStart={program} run --ok-when-told\n")
         assert host.start() == "exit-code"
         assert host.status() == "203"
-        assert "status=203/EXEC" in PAGE
+        assert "status=203/EXEC" in TROUBLES
 
 
 @contextmanager
@@ -306,24 +312,83 @@ def test_without_a_configuration_nothing_is_written(host: Host) -> None:
 
 
 def test_only_root_writes_units_and_everybody_may_look_at_them(host: Host) -> None:
-    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", PROGRAM, "install-units"]
-    refused = host.box.run(*nobody)
+    """Whatever they may read of /etc/restic-monitor."""
+    refused = host.box.run(*NOBODY, PROGRAM, "install-units")
     assert (refused.returncode, "only root" in refused.stderr) == (2, True)
-    assert "OnCalendar=hourly" in host.box.do(*nobody, "--print")
+    host.configure(environment="AWS_ACCESS_KEY_ID=x\n")
+    host.box.do("chmod", "700", "/etc/restic-monitor")
+    assert "OnCalendar=hourly UTC\n" in host.box.do(*NOBODY, PROGRAM, "install-units", "--print")
+
+
+def test_a_program_that_needs_the_variables_of_this_shell_is_refused(host: Host) -> None:
+    """The service would end with 1, and nobody would be told."""
+    host.configure()
+    (packages,) = host.box.path("/opt/restic-monitor/lib").glob("python*/site-packages")
+    found = {"PYTHONPATH": f"/{packages.relative_to(host.box.root)}"}
+    python = host.box.do("/opt/restic-monitor/bin/python", "-c", "import sys; print(sys._base_executable)").strip()
+    refused = host.box.run(python, "-m", "restic_monitor", "install-units", env=found)
+    assert refused.returncode == 2
+    assert "without the variables of this shell: " in refused.stderr
+    assert "/usr/bin/python3 -m venv /opt/restic-monitor" in refused.stderr
+    assert not any(host.box.path(path).exists() for path in WRITTEN)
 
 
 def test_install_units_says_what_the_service_will_miss(host: Host, fresh: Path) -> None:
-    """A variable of this shell, restic, the right to read. The page has all three."""
+    """A variable of this shell, restic, a file, an ssh key, the right to read. The page has them all."""
     host.put(fresh, "/srv/backup/closed", mode="go=")
-    host.configure(host.told("/srv/backup/closed", "password_file: password\n    restic: restic-of-tomorrow"))
+    more = (
+        "password_file: gone\n    restic: restic-of-tomorrow\n    restic_options: [sftp.args=-i /etc/restic-monitor/id_ed25519]"
+    )
+    host.configure(host.told("/srv/backup/closed", more), id_ed25519="secret\n")
     host.installed()  # the user is there
     done = host.box.run(PROGRAM, "install-units", env={"AWS_SECRET_ACCESS_KEY": AWS_SECRET})
-    notes = [line for line in done.stderr.splitlines() if "note: " in line]
-    assert [
-        part in done.stderr for part in ("AWS_SECRET_ACCESS_KEY of this shell", "restic-of-tomorrow", "/srv/backup/closed")
-    ] == [True] * 3
-    assert len(notes) == 3
+    notes = [line.partition("note: ")[2] for line in done.stderr.splitlines() if "note: " in line]
+    expected = (
+        "the service does not get AWS_SECRET_ACCESS_KEY of this shell",
+        "the service cannot start restic-of-tomorrow: it is not in",
+        "/etc/restic-monitor/gone is not there, which /etc/restic-monitor/config.yaml, line 5 names",
+        "the service cannot read /etc/restic-monitor/id_ed25519, which /etc/restic-monitor/config.yaml, line 7 names",
+        "the user restic-monitor cannot read /srv/backup/closed",
+    )
+    assert [note for note, begin in zip(notes, expected, strict=True) if not note.startswith(begin)] == []
     assert AWS_SECRET not in done.stdout + done.stderr
+
+
+def test_a_repository_that_may_not_be_read_is_noted_once_until_the_user_is_in_its_group(
+    host: Host, fresh: Path, alice: str
+) -> None:
+    host.put(fresh, "/srv/backup/closed", mode="o=,g=rX", owner=alice)
+    host.configure("defaults: {url: /srv/backup/closed, password_file: password}\nrepositories: {a: {}, b: {}}\n")
+    assert host.install_units().stderr.count("cannot read /srv/backup/closed") == 1
+    host.box.do("gpasswd", "--add", "restic-monitor", "alice")
+    try:
+        assert "note" not in host.install_units().stderr
+    finally:
+        host.box.do("gpasswd", "--delete", "restic-monitor", "alice")
+
+
+def test_the_environment_file_of_the_systems_configuration_is_read_by_hand_too(host: Host) -> None:
+    """By who may; who may not is told, and so is a service that was installed before there was one."""
+    host.configure(host.told("/srv/backup/web-server", "mode: restic"))
+    host.box.do("chmod", "644", "/etc/restic-monitor/config.yaml")
+    host.installed()
+    host.box.write("/etc/restic-monitor/environment", f"RESTIC_PASSWORD='{PASSWORD}'\n", 0o600)
+    checked = host.box.run(PROGRAM, "config", "check")
+    assert (checked.returncode, "web-server: 1 snapshot" in checked.stdout) == (0, True), checked
+    warning = (
+        "/etc/restic-monitor/environment belongs to this configuration and cannot be read; the service gets it by install-units"
+    )
+    assert warning not in checked.stderr
+    assert warning in host.box.run(*NOBODY, PROGRAM, "config", "check", "--no-secrets").stderr
+    assert host.start() == "exit-code"
+    assert warning in host.journal()
+
+
+def test_without_a_configuration_in_a_folder_that_may_not_be_read_the_message_is_a_plain_one(host: Host) -> None:
+    asked = f"cd /root && exec {' '.join(NOBODY)} {PROGRAM} config check"
+    done = host.box.run("sh", "-c", asked, env={"HOME": "/nonexistent"})
+    assert (done.returncode, "no configuration found; looked at" in done.stderr) == (2, True), done
+    assert "internal error" not in done.stderr
 
 
 # a run
@@ -480,7 +545,9 @@ def test_a_configuration_that_is_gone_fails_as_the_page_says(host: Host) -> None
     with failure_is_mailed(host):
         assert host.start() == "exit-code"
     assert host.status() == "243"
-    assert "status=243/CREDENTIALS" in PAGE
+    missing = host.box.run("sh", "-c", shown("sh", "LoadCredential=", TROUBLES)).stderr
+    assert re.fullmatch(r"ls: .*'?/etc/restic-monitor/config\.yaml'?: No such file or directory\n", missing)
+    assert "status=243/CREDENTIALS" in TROUBLES
 
 
 @pytest.mark.slow
@@ -591,13 +658,75 @@ def process(box: Box, name: str) -> Process:
     return Process(str(folder.stat().st_uid), (folder / "cmdline").read_text(), (folder / "environ").read_text())
 
 
-def test_a_file_that_everybody_may_read_is_no_credential(host: Host) -> None:
-    host.configure()
-    host.box.do("chmod", "644", "/etc/restic-monitor/password")
+def test_a_file_that_everybody_may_read_is_a_credential_if_it_is_a_secret(host: Host) -> None:
+    """It may be root's alone tomorrow."""
+    more = "password_file: password\n    extra_env: {RCLONE_CONFIG: /etc/restic-monitor/rclone.conf}"
+    host.configure(host.told("/srv/backup/web-server", more), **{"rclone.conf": "[offsite]\n"})
+    host.box.do("chmod", "644", "/etc/restic-monitor/password", "/etc/restic-monitor/rclone.conf")
     host.installed()
-    assert "/etc/restic-monitor/password" not in host.box.path(WRITTEN[0]).read_text()
+    service = host.box.path(WRITTEN[0]).read_text()
+    assert ":/etc/restic-monitor/password\n" in service
+    assert "/etc/restic-monitor/rclone.conf" not in service
+    host.box.do("chmod", "600", "/etc/restic-monitor/password")
     host.succeed()
     host.assert_up()
+
+
+def test_a_password_file_of_root_s_opens_the_repository_wherever_it_is_named(host: Host) -> None:
+    """By a variable of the environment file or of extra_env, or by a path with `..` in it."""
+    host.configure(
+        f"""
+        defaults: {{url: /srv/backup/web-server, push_url: {host.kuma.url}/api/push/}}
+        repositories:
+          file: {{push_token: file, mode: restic}}
+          extra: {{push_token: extra, extra_env: {{RESTIC_PASSWORD_FILE: /etc/restic-monitor/of extra}}}}
+          dots: {{push_token: dots, password_file: ../restic-monitor-dots}}
+        """,
+        environment="RESTIC_PASSWORD_FILE=/etc/restic-monitor/password\n",
+        **{"of extra": PASSWORD, "../restic-monitor-dots": PASSWORD},
+    )
+    host.kuma.tokens.update(("file", "extra", "dots"))
+    host.installed()
+    host.succeed()
+    assert {beat.token: beat.msg[:2] for beat in host.kuma.beats} == dict.fromkeys(("file", "extra", "dots"), "OK")
+
+
+def test_messages_about_a_file_that_was_handed_over_name_where_it_came_from(host: Host) -> None:
+    """Restic's own words, and those about one that a drop-in takes away again."""
+    more = "password_file: password\n    mode: restic\n    cacert: ca.pem"
+    host.configure(host.told("rest:https://127.0.0.1:1/", more), **{"ca.pem": "no certificate\n"})
+    host.installed()
+    host.succeed()
+    assert "/etc/restic-monitor/ca.pem" in host.beat().msg
+    host.drop_in("[Service]\nLoadCredential=\nLoadCredential=config.yaml:/etc/restic-monitor/config.yaml\n")
+    assert host.start() == "exit-code"
+    assert "cannot read /etc/restic-monitor/password: no such file or directory" in host.journal()
+    for text in (host.beat().msg, host.journal()):
+        assert "/run/credentials" not in text
+        assert HIDDEN not in text
+        assert "***" not in text
+
+
+def test_a_wrapper_of_restic_that_changes_the_user_is_handed_the_password_and_one_that_closes_files_is_named(
+    host: Host,
+) -> None:
+    """By hand, as root: in the unit nobody changes the user. sudo closes files, whose user it changes, too."""
+    host.box.write("/usr/local/bin/restic-as-nobody", f'#!/bin/sh\nexec {" ".join(NOBODY)} restic "$@"\n', 0o755)
+    closing = 'import os, sys\n\nos.closerange(3, 256)\nos.execvp("restic", ["restic", *sys.argv[1:]])\n'
+    host.box.write("/usr/local/bin/restic-closed", f"#!/opt/restic-monitor/bin/python\n{closing}", 0o755)
+    host.configure(
+        f"""
+        defaults: {{url: /srv/backup/web-server, password: "{PASSWORD}"}}
+        repositories:
+          changed: {{restic: restic-as-nobody}}
+          closed: {{restic: restic-closed}}
+        """
+    )
+    looked = host.box.run(PROGRAM, "run", "--no-push")
+    assert re.search(r"UP +changed +OK ", looked.stdout), looked
+    (message,) = re.findall(r"closed +ERROR (.*?)  ", looked.stdout)
+    assert message.startswith("the program given as restic: closes the files that it is handed, as sudo does, ")
+    assert message.endswith("write password_file:")
 
 
 def test_files_that_only_root_may_read_are_handed_over_whatever_they_are_called(host: Host) -> None:
@@ -649,11 +778,10 @@ def test_an_encrypted_credential_is_a_value(host: Host) -> None:
 def test_the_path_of_a_credential_is_ssh_s_key_and_rclone_s_configuration(host: Host, fresh: Path, tmp_path: Path) -> None:
     """The page's own example, with a real ssh, whose server is known by the page's own commands, and a real rclone."""
     (tmp_path / "keys").mkdir()
-    host.box.write("/usr/local/bin/rclone", "", 0o755)
-    host.box.do("mount", "--bind", require("rclone"), "/usr/local/bin/rclone")
+    shutil.copy(require("rclone"), host.box.path("/usr/local/bin/rclone"))
     try:
         with host.box.network(), sshd(fresh.parent, tmp_path / "keys") as server:
-            example = shown("yaml", "credential_path: ssh-key")
+            example = shown("yaml", "sftp.args=-i {credential_path: ssh-key}")
             urls = {
                 "sftp:monitor@nas.example.com:/srv/restic/office": f"{server.location(fresh.name)}\n    push_token: {TOKEN}",
                 "rclone:offsite:restic": "rclone:offsite:web-server\n    push_token: offsite",
@@ -674,11 +802,28 @@ def test_the_path_of_a_credential_is_ssh_s_key_and_rclone_s_configuration(host: 
             host.drop_in(shown("ini", "LoadCredential=ssh-key"))
             host.succeed()
     finally:
-        host.box.do("umount", "/usr/local/bin/rclone")
+        host.box.do("rm", "/usr/local/bin/rclone")
     assert {beat.token: (beat.status, beat.msg[:2]) for beat in host.kuma.beats} == {
         TOKEN: ("up", "OK"),
         "offsite": ("up", "OK"),
     }
+
+
+# from the Go tool
+
+
+def test_until_the_go_tool_is_stopped_its_page_calls_this_program_by_its_whole_path(host: Host) -> None:
+    """The other has the same name, and would push."""
+    host.box.write("/run/go/config.yaml", shown("yaml", "push_token", GO), 0o600)
+    for language, part in (("console", "config check --no-secrets"), ("sh", "config show")):
+        command, *output = shown(language, part, GO).splitlines()
+        done = host.box.run("sh", "-c", f"cd /run/go && {command.strip().removeprefix('$ ')}")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert [line.strip() for line in output] in ([], done.stdout.splitlines())
+    commands = re.findall(
+        r"(?m)^ +(?:\$ )?(\S*)restic-monitor (?!#)", GO.partition("## Move over")[2].partition("## On NixOS")[0]
+    )
+    assert set(commands) == {"/opt/restic-monitor/bin/"}
 
 
 # repositories of others
@@ -735,11 +880,22 @@ def test_a_capability_opens_the_repository_of_another_user(host: Host, fresh: Pa
     assert "(score 1.5)" in PAGE
 
 
-@pytest.mark.parametrize("path", ["/home/alice/restic", "/root/backup", "/home/alice/my restic: 100%"])
-def test_a_repository_below_home_is_seen_and_nothing_beside_it(host: Host, fresh: Path, alice: str, path: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "url"),
+    [
+        ("/home/alice/restic", "/home/alice/restic"),
+        ("/root/backup", "/srv/backup/link"),
+        ("/home/alice/my restic: 100%", "/home/alice/my restic: 100%"),
+    ],
+)
+def test_a_repository_below_home_is_seen_and_nothing_beside_it(
+    host: Host, fresh: Path, alice: str, path: str, url: str
+) -> None:
     """Whatever its name, and whatever the mode of the folders above it. One that is gone is told, and fails nothing."""
     host.put(fresh, path, owner=alice)
-    host.configure(host.told(f"'{path}'"))
+    if url != path:
+        host.box.do("ln", "-s", path, url)
+    host.configure(host.told(f"'{url}'"))
     host.installed()
     host.succeed()
     host.assert_up()
@@ -762,7 +918,7 @@ def test_a_folder_below_home_that_install_units_cannot_know_is_bound_by_the_page
     host.drop_in("[Service]\nBindReadOnlyPaths=\nBindReadOnlyPaths=/home/alice/restic\n")
     assert host.start() == "exit-code"
     assert host.status() == "226"
-    assert "status=226/NAMESPACE" in PAGE
+    assert "status=226/NAMESPACE" in TROUBLES
 
 
 # a user's systemd

@@ -191,7 +191,7 @@ def _notes(plan: _Plan) -> Iterator[str]:
         return
     if (count := len(plan.installation.credentials)) > _ROOM_FILES:
         yield (
-            f"the service gets {count} files, and newer versions of systemd have room for about {_ROOM_FILES}; write tokens and "
+            f"the service gets {count} files, and newer systemd has room for about {_ROOM_FILES}; write tokens and "
             "passwords into the configuration itself: it is one file, and may be root's alone"
         )
     if lost := needs.variables(plan.builder):
