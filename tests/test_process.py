@@ -448,6 +448,8 @@ def test_end_all_ends_conversations_that_nobody_waits_for_and_those_that_somebod
     code = """
         import os, sys, threading, time
         from restic_monitor import process
+        def say(word):
+            os.write(1, f"{word}\\n".encode())  # in one piece: two threads speak
         def start(name):
             sh = f"echo $$ >{sys.argv[1]}/{name}.pid; printf ready; exec sleep 60"
             child = process.Conversation(["sh", "-c", sh], dict(os.environ))
@@ -457,19 +459,19 @@ def test_end_all_ends_conversations_that_nobody_waits_for_and_those_that_somebod
             try:
                 child.read(1, time.monotonic() + 60)
             except process.ConversationError as error:
-                print(error.ended.why, flush=True)
+                say(error.ended.why)
         idle, busy = start("idle"), start("busy")
         waiting = threading.Thread(target=wait, args=(busy,))
         waiting.start()
         began = time.monotonic()
         process.end_all()
-        print(time.monotonic() - began < 2, flush=True)
+        say(time.monotonic() - began < 2)
         waiting.join()
         wait(idle)
         try:
             start("late")
         except OSError as error:
-            print(error, flush=True)
+            say(error)
         os._exit(0)
     """
     with python(code, str(tmp_path)) as program:

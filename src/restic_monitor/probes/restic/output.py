@@ -182,7 +182,7 @@ MEANINGS: tuple[tuple[int | None, re.Pattern[str] | None, str], ...] = (
     (None, re.compile(r"an empty password is not"), "the password is empty"),
     (
         None,
-        re.compile(r"/dev/fd/\d+"),
+        re.compile(r"open /dev/fd/\d+: |/dev/fd/\d+ does not exist"),
         "the program given as restic: closes the files that it is handed, as sudo does, and the password was one: "
         "write password_file:",
     ),
