@@ -26,3 +26,10 @@ need_uv() {
     echo 'setup: needs uv, or pip to fetch it with (Debian: apt-get install python3-pip)' >&2
     return 1
 }
+
+# How many workers pytest gets: half as many again as there are cores, since most tests wait for servers and processes.
+test_workers() {
+    cores=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+    workers=$((cores + (cores + 1) / 2))
+    echo $((workers < 8 ? workers : 8))
+}

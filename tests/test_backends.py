@@ -365,6 +365,7 @@ def test_files_in_folders_below_are_files_of_the_folder_and_the_folders_are_none
     assert counted(storage.backend) == [f"snapshots/{ID}", f"snapshots/old/2024/{OTHER}"]
 
 
+@pytest.mark.slow
 def test_2500_files_are_all_seen_and_each_once(storage: Storage) -> None:
     expected = [f"{number:064x}" for number in range(2500)]
     for name in expected:

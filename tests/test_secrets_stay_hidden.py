@@ -404,7 +404,7 @@ SECRETS_OF_COMMAND_LINES = ("sftp-command",)
         pytest.param(["run", "-vv", "--format", "nagios"], marks=pytest.mark.slow),
         pytest.param(["run", "-vv", "--no-push", "--no-state"], marks=pytest.mark.slow),
         pytest.param(["run", "-vv", "--mode", "fast"], marks=pytest.mark.slow),
-        ["config", "check", "-vv"],
+        pytest.param(["config", "check", "-vv"], marks=pytest.mark.slow),
         ["config", "show", "-vv"],
     ],
     ids=" ".join,

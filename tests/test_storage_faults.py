@@ -630,6 +630,7 @@ def many(run: Run, certificate: Certificate, count: int, seconds: int) -> None:
     assert took < seconds + 4, took
 
 
+@pytest.mark.slow
 def test_of_100_repositories_10_are_broken_in_ten_ways_and_each_has_its_answer_in_time(
     run: Run, certificate: Certificate
 ) -> None:
