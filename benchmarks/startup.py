@@ -138,7 +138,7 @@ def bare_commands(parent: str, function: str, command: click.Command) -> Iterato
     yield "\n".join(lines)
     if isinstance(command, click.Group):
         for name, each in command.commands.items():
-            yield from bare_commands(function, f"{function}_{name}", each)
+            yield from bare_commands(function, f"{function}_{name}".replace("-", "_"), each)
 
 
 def bare_parameter(parameter: click.Parameter) -> str:
