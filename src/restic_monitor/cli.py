@@ -273,7 +273,7 @@ def init(**common: Any) -> int:
     "intervals",
     multiple=True,
     metavar="CALENDAR",
-    help="When to run, as in systemd.time(7): hourly (the default), '*-*-* 06,18:00:00'. May be repeated.",
+    help="When to run, as in systemd.time(7): 'hourly UTC' (the default), '*-*-* 06,18:00:00'. May be repeated.",
 )
 @click.option("--print", "print_", is_flag=True, help="Print the units, and write nothing.")
 @click.option("--remove", is_flag=True, help="Stop the timer, and remove what was written.")

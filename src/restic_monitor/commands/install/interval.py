@@ -106,7 +106,7 @@ def _elapses(interval: str, localtime: Path, count: int, after: datetime | None)
     if asked.returncode:
         raise UsageError(
             f"--interval {interval}: systemd does not understand it; write it as in systemd.time(7), "
-            "for instance hourly, *:0/30 or '*-*-* 06,18:00:00'"
+            "for instance 'hourly UTC', *:0/30 or '*-*-* 06,18:00:00'"
         )
     return [datetime.strptime(found, "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC) for found in _TIME.findall(asked.stdout)]
 
