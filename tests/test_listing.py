@@ -39,6 +39,7 @@ from restic_monitor.config.storages import Storages
 from restic_monitor.http import Http, Tls
 from restic_monitor.model import Check, Code, Memory, NoTimesError, Observation, Past, ProbeError, Result, Status, Stored, Watch
 from restic_monitor.probes.listing import Listing
+from restic_monitor.recency import MaxAge
 from restic_monitor.secret import Redactor
 from restic_monitor.state import State
 from restics import Backup, Repository, make_repository, require
@@ -103,7 +104,7 @@ def notice(s3: S3, bucket: str) -> None:
 
 def result(seen: Observation, max_age: timedelta = DAY) -> Result:
     """What the program would say of it."""
-    checks: Sequence[Check] = (StoredRecently(max_age, "1d"), Content(), Locks(), Keyring(), Strays(), Clock())
+    checks: Sequence[Check] = (StoredRecently(MaxAge(max_age, "1d")), Content(), Locks(), Keyring(), Strays(), Clock())
     now = datetime.now(UTC)
     verdicts = tuple(check.judge(seen, now) for check in checks)
     return Result(Watch("web", ()), verdicts, seen.source, SECOND, notes=seen.notes)

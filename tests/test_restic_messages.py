@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 import re
 import time
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from looks import a_snapshot, failure, fake_restic, is_gone, listing, look, pid_of, probe
-from restic_monitor.model import Snapshot
+from restic_monitor.model import Observation, Snapshot, Summary
 
 FIXTURES = Path(__file__).parent / "fixtures" / "restic-output"
 NOW = "2026-11-22T21:48:00Z"
@@ -329,14 +330,14 @@ def test_a_snapshot_that_was_forgotten_while_restic_looked_is_not_damaged(tmp_pa
     path = tmp_path / "restic"
     program = fake_restic(path, listing([a_snapshot(NOW)]), f"{words} {reason}\n".encode(), f": >{path}.stderr")
     seen = look(probe(program))
-    assert (seen.snapshots, seen.unreadable) == ((ONE,), ())
+    assert (printed(seen), seen.unreadable) == ((ONE,), ())
     assert path.with_suffix(".stderr").read_bytes() == b"", "it was looked at again"
 
 
 def test_a_snapshot_that_is_listed_again_and_still_not_there_is_unreadable(tmp_path: Path) -> None:
     line = f'Ignoring "{ID}": failed to load snapshot {ID[:8]}: open /srv/snapshots/{ID}: no such file or directory\n'
     seen = look(probe(fake_restic(tmp_path / "restic", listing([a_snapshot(NOW)]), line.encode())))
-    assert (seen.snapshots, seen.unreadable) == ((ONE,), (ID[:8],))
+    assert (printed(seen), seen.unreadable) == ((ONE,), (ID[:8],))
 
 
 def test_what_restic_says_of_being_ended_is_no_damage(tmp_path: Path) -> None:
@@ -397,6 +398,11 @@ def test_other_ignored_things_are_no_snapshots(tmp_path: Path) -> None:
 # Standard output
 
 
+def printed(seen: Observation) -> tuple[Snapshot, ...]:
+    """What restic printed, without what the probe made of it."""
+    return tuple(replace(snapshot, stored=None, proved=None) for snapshot in seen.snapshots or ())
+
+
 ONE = Snapshot("a1b2c3d4" * 8, datetime.fromisoformat(NOW), "web1", ("/srv",), ())
 
 
@@ -414,7 +420,7 @@ ONE = Snapshot("a1b2c3d4" * 8, datetime.fromisoformat(NOW), "web1", ("/srv",), (
     ],
 )
 def test_noise_before_the_list(tmp_path: Path, noise: bytes) -> None:
-    assert look(probe(fake_restic(tmp_path / "restic", noise + listing([a_snapshot(NOW)])))).snapshots == (ONE,)
+    assert printed(look(probe(fake_restic(tmp_path / "restic", noise + listing([a_snapshot(NOW)]))))) == (ONE,)
 
 
 @pytest.mark.parametrize("stdout", [b"[]", b"[]\n", b"null\n", b"loading\n[]\n", b"loading\nnull\n"])
@@ -450,9 +456,36 @@ def test_unknown_fields_are_ignored_and_missing_ones_are_empty(tmp_path: Path) -
     rustic = a_snapshot(NOW, label="x", delete="NotSet", parents=["y"], summary={"files_new": 1}, program_version="rustic 0.9")
     bare = a_snapshot(NOW, paths=None, hostname=None, username=None)
     nulls = [{**bare, "paths": None, "hostname": None, "tags": None}]
-    seen = look(probe(fake_restic(tmp_path / "restic", listing([rustic, bare, *nulls])))).snapshots
+    seen = printed(look(probe(fake_restic(tmp_path / "restic", listing([rustic, bare, *nulls])))))
     nobody = Snapshot(ONE.id, ONE.time)
     assert seen == (ONE, nobody, nobody)
+
+
+@pytest.mark.parametrize(
+    ("summary", "understood"),
+    [
+        (
+            {"backup_end": "2026-11-22T22:48:00+01:00", "total_files_processed": 7, "total_bytes_processed": 9},
+            Summary(datetime.fromisoformat(NOW), 7, 9),
+        ),
+        ({"total_files_processed": 7, "total_bytes_processed": 9}, Summary(None, 7, 9)),
+        ({"backup_end": 3, "total_files_processed": 7, "total_bytes_processed": 9, "new": {}}, Summary(None, 7, 9)),
+        ({"total_files_processed": "7", "total_bytes_processed": 9}, None),
+        ({"total_files_processed": 7}, None),
+        ({}, None),
+        ([], None),
+        ("x", None),
+        (None, None),
+    ],
+)
+def test_a_summary_is_understood_or_there_is_none(tmp_path: Path, summary: object, understood: Summary | None) -> None:
+    (seen,) = printed(look(probe(fake_restic(tmp_path / "restic", listing([a_snapshot(NOW, summary=summary)])))))
+    assert seen == replace(ONE, summary=understood)
+
+
+def test_an_original_is_what_it_was_made_of(tmp_path: Path) -> None:
+    (seen,) = printed(look(probe(fake_restic(tmp_path / "restic", listing([a_snapshot(NOW, original="c" * 64)])))))
+    assert seen == replace(ONE, original="c" * 64)
 
 
 def test_hosts_paths_and_tags_are_what_restic_says(tmp_path: Path) -> None:
@@ -467,7 +500,7 @@ def test_hosts_paths_and_tags_are_what_restic_says(tmp_path: Path) -> None:
 def test_a_time_that_nobody_can_read_makes_that_snapshot_unreadable_not_the_others(tmp_path: Path) -> None:
     odd = a_snapshot("yesterday", id="b" * 64)
     seen = look(probe(fake_restic(tmp_path / "restic", listing([a_snapshot(NOW), odd]))))
-    assert (seen.snapshots, seen.unreadable) == ((ONE,), ("b" * 64,))
+    assert (printed(seen), seen.unreadable) == ((ONE,), ("b" * 64,))
 
 
 # The program itself

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -118,6 +118,35 @@ def test_a_folder_that_was_not_listed_is_not_an_empty_one(start: Callable[[], St
     state = start()
     state.memory(*KEY).remember(Past(NOON, {"snapshots": {}}))
     assert recalled(state) == Past(NOON, {"snapshots": {}})
+
+
+def test_what_snapshots_proved_is_remembered_and_is_no_folder(start: Callable[[], State]) -> None:
+    state = start()
+    names = {digest(number): stored(digest(number), None, NOON) for number in (1, 2, 3)}
+    seen = Past(NOON, {"snapshots": names}, frozenset(), {digest(1): NOON - HOUR, digest(9): NOON})
+    state.memory(*KEY).remember(seen)
+    assert recalled(state) == seen
+    later = replace(seen, proved={digest(1): NOON - 2 * HOUR, digest(3): NOON})
+    memory = state.memory(*KEY)
+    memory.recall()
+    memory.remember(later)
+    assert recalled(state) == later
+    memory.remember(replace(later, proved={}))
+    assert recalled(state) == Past(NOON, {"snapshots": names})
+
+
+def test_of_what_two_runs_proved_the_earlier_counts(start: Callable[[], State]) -> None:
+    state = start()
+    names = {digest(number): stored(digest(number), None, NOON) for number in (1, 2)}
+    state.memory(*KEY).remember(Past(NOON, {"snapshots": names}))
+    one, other = state.memory(*KEY), state.memory(*KEY)
+    one.recall()
+    other.recall()
+    one.remember(Past(NOON, {"snapshots": names}, frozenset(), {digest(1): NOON - HOUR, digest(2): NOON}))
+    other.remember(Past(NOON, {"snapshots": names}, frozenset(), {digest(1): NOON}))
+    found = recalled(state)
+    assert found
+    assert found.proved == {digest(1): NOON - HOUR, digest(2): NOON}
 
 
 def test_another_repository_under_the_same_name_has_no_past(start: Callable[[], State]) -> None:

@@ -6,8 +6,8 @@ Durations are `timedelta`, moments are aware `datetime`.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -30,13 +30,15 @@ class Code(enum.StrEnum):
     """The first word of every message, and the stable `code` of the JSON. The words are those operators see in Kuma."""
 
     OK = "ok"
-    """The newest snapshot is not older than `max_age`."""
+    """The newest snapshot is not older than `max_age`, or than its `schedule` wants it."""
     WARN = "warn"
     """Fresh, and there is something to look at."""
     STALE = "stale"
-    """The newest snapshot is older than `max_age`."""
+    """The newest snapshot is older than `max_age`, or than its `schedule` wants it."""
     MISSING = "missing"
     """No snapshot, or none that counts."""
+    SMALL = "small"
+    """The newest snapshot holds fewer files or bytes than it should."""
     ERROR = "error"
     """A snapshot file is damaged, or the keys are gone (down); or nobody could look and somebody must change something."""
     UNREACHABLE = "unreachable"
@@ -46,14 +48,30 @@ class Code(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Summary:
+    """What restic ≥ 0.17 wrote down at the end of a backup: when that was, and what it had read in all."""
+
+    ended: datetime | None
+    files: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One restic snapshot. `time` is the start of its backup; `host` is "" and `paths`, `tags` are () where it has none."""
+    """One restic snapshot. `time` is the start of its backup, by the clock of its host; `host` is "" and `paths`, `tags` are ()
+    where it has none. `original` is the snapshot that it was made of (`tag`, `rewrite`, `copy`), "" for none."""
 
     id: str
     time: datetime
     host: str = ""
     paths: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+    original: str = ""
+    summary: Summary | None = None
+    stored: Stored | None = None
+    """When its file was stored, as far as that is known."""
+    proved: datetime | None = None
+    """There was a backup then (`proof` says why); None when it proves none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +108,8 @@ class Past:
     looked: datetime
     folders: Mapping[str, Mapping[str, Stored]]
     noted: frozenset[str] = frozenset()
+    proved: Mapping[str, datetime] = field(default_factory=dict)
+    """What snapshots proved, by name; those of `folders` that are not in it proved nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +145,24 @@ class Verdict:
     message: str
     newest: Snapshot | None = None
     age: timedelta | None = None
+    limit: timedelta | None = None
+    """How old it may be at this moment."""
+    notes: tuple[str, ...] = ()
+    """What is good to know and changes no status."""
+
+
+SUMMED_UP = "expect"
+"""The `check` of the verdict that sums up the lines of expectations."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What is expected of a part of a repository (one host, one tag), judged. `snapshots` is how many belong to it."""
+
+    name: str
+    verdicts: tuple[Verdict, ...]
+    snapshots: int | None = None
+    max_age: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +179,8 @@ MESSAGE_LIMIT = 200
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one look means for one watch. Status, code and message come from the verdicts, so that they cannot disagree."""
+    """What one look means for one watch, or for one line of it. Status, code and message come from the verdicts, so that they
+    cannot disagree."""
 
     watch: Watch
     verdicts: tuple[Verdict, ...]
@@ -152,6 +191,8 @@ class Result:
     """What is good to know about this look and changes no status: why it was made in another way than was asked for."""
     deliveries: tuple[Delivery, ...] | None = None
     """One per receiver; None as long as nobody was told."""
+    lines: tuple[Result, ...] = ()
+    """With expectations: what each of them means. They are summed up in one of the verdicts."""
 
     @property
     def worst(self) -> Verdict:
@@ -184,6 +225,15 @@ class Result:
         return tuple(one_line(verdict.message) for verdict in self.verdicts if verdict.status > Status.UP)
 
     @property
+    def all_notes(self) -> tuple[str, ...]:
+        """Those of the look, then those of the checks."""
+        return (*self.notes, *(one_line(note) for verdict in self.verdicts for note in verdict.notes))
+
+    @property
+    def limit(self) -> timedelta | None:
+        return next((verdict.limit for verdict in self.verdicts if verdict.limit is not None), None)
+
+    @property
     def newest(self) -> Snapshot | None:
         return next((verdict.newest for verdict in self.verdicts if verdict.newest), None)
 
@@ -195,6 +245,16 @@ class Result:
     def told(self) -> bool:
         """No receiver failed to take it; also when there is none, or nobody was told yet."""
         return all(delivery.accepted for delivery in self.deliveries or ())
+
+    @property
+    def parts(self) -> tuple[Result, ...]:
+        """Itself and its lines: each may have receivers of its own."""
+        return (self, *self.lines)
+
+    @property
+    def receivers(self) -> int:
+        """How many there are, those of its lines included."""
+        return sum(len(part.watch.receivers) for part in self.parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +316,16 @@ class Check(Protocol):
         """Decide. A field of the observation that is None makes UNKNOWN."""
 
 
+class Expect(Protocol):
+    """What is expected of the parts of a repository. Pure."""
+
+    def judge(self, seen: Observation, now: datetime) -> tuple[Verdict, tuple[Line, ...]]:
+        """One line for each expectation, and for each group of one that groups; and the worst of them, with counts."""
+
+    def unseen(self, reason: Verdict) -> tuple[Line, ...]:
+        """The lines when nobody could look."""
+
+
 class Receiver(Protocol):
     """Somebody who is told about results."""
 
@@ -268,12 +338,27 @@ class Receiver(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """One line of the report: what is asked about a repository, and who is told."""
+    """What is asked about a repository, or expected of a part of it, and who is told.
+
+    `max_age` is None where a schedule or expectations say it. With `expect` their lines, summed up, come first among the
+    verdicts; `tell` is who is told of a line, by its name.
+    """
 
     name: str
-    checks: tuple[Check, ...]
+    checks: tuple[Check, ...] = ()
     receivers: tuple[Receiver, ...] = ()
     max_age: timedelta | None = None
+    expect: Expect | None = None
+    tell: Mapping[str, tuple[Receiver, ...]] = field(default_factory=dict)
+
+    def telling(self, change: Callable[[Receiver], Receiver | None]) -> Watch:
+        """The same with other receivers; None leaves one out."""
+
+        def changed(receivers: Sequence[Receiver]) -> tuple[Receiver, ...]:
+            return tuple(filter(None, map(change, receivers)))
+
+        tell = {name: changed(receivers) for name, receivers in self.tell.items()}
+        return replace(self, receivers=changed(self.receivers), tell=tell)
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,18 +367,16 @@ class Repository:
 
     name: str
     probe: Probe
-    watches: tuple[Watch, ...]
+    watch: Watch
     timeout: timedelta
     notes: tuple[str, ...] = ()
     """Why it is looked at in this way; in every Result."""
     otherwise: Repository | None = None
-    """How it is looked at when `probe` raises NoTimesError: the same watches, with checks fit for the other probe."""
+    """How it is looked at when `probe` raises NoTimesError: the same watch, with checks fit for the other probe."""
 
     def telling(self, change: Callable[[Receiver], Receiver | None]) -> Repository:
         """The same repository with other receivers, in whichever way it is looked at; None leaves one out."""
-        told = ((watch, tuple(filter(None, map(change, watch.receivers)))) for watch in self.watches)
-        watches = tuple(replace(watch, receivers=receivers) for watch, receivers in told)
-        return replace(self, watches=watches, otherwise=self.otherwise and self.otherwise.telling(change))
+        return replace(self, watch=self.watch.telling(change), otherwise=self.otherwise and self.otherwise.telling(change))
 
 
 _NO_MARKUP = str.maketrans("&<>", "+()")

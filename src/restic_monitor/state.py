@@ -79,6 +79,7 @@ _NUMBER = "SELECT id FROM repositories WHERE name = ? AND identity = ?"
 _WRITE_FILE = "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)"
 _DELETE_FILE = "DELETE FROM files WHERE repository = ? AND folder = ? AND name = ?"
 
+_PROVED = "proved"
 _KEPT = timedelta(days=400)
 """What was not looked at for longer is forgotten."""
 _BUSY_SECONDS = 5.0
@@ -132,7 +133,10 @@ def merge(stored: Past, recalled: Past | None, seen: Past) -> Past:
         folder: _merge(stored.folders.get(folder, {}), before.folders.get(folder, {}), names)
         for folder, names in seen.folders.items()
     }
-    return Past(seen.looked, folders, (stored.noted | seen.noted) - (before.noted - seen.noted))
+    noted = (stored.noted | seen.noted) - (before.noted - seen.noted)
+    added = {name: moment for name, moment in stored.proved.items() if name not in before.proved}
+    proved = {name: min(moment, stored.proved.get(name, moment)) for name, moment in seen.proved.items()}
+    return Past(seen.looked, folders, noted, added | proved)
 
 
 def _merge(stored: Mapping[str, Stored], recalled: Mapping[str, Stored], seen: Mapping[str, Stored]) -> dict[str, Stored]:
@@ -286,7 +290,7 @@ class _Memory:
     def _nothing_new(self, connection: sqlite3.Connection, seen: Past, revision: int) -> bool:
         """Most looks see what the last one saw: one row changes, in one statement."""
         past = self._recalled
-        if past is None or past.folders != seen.folders or past.noted != seen.noted:
+        if past is None or (past.folders, past.noted, past.proved) != (seen.folders, seen.noted, seen.proved):
             return False
         return connection.execute(_LOOKED, (revision, _microseconds(seen.looked), *self._key, self._revision)).rowcount == 1
 
@@ -299,7 +303,7 @@ class _Memory:
             seen = merge(stored, self._recalled, seen) if stored else seen
         connection.execute(_WRITE, (*self._key, revision, *_columns(seen)))
         (number,) = connection.execute(_NUMBER, self._key).fetchone()
-        gone, changed = _difference(stored.folders if stored else {}, seen.folders)
+        gone, changed = _difference(_rows(stored) if stored else {}, _rows(seen))
         connection.executemany(_DELETE_FILE, ((number, folder, _name(name)) for folder, name in gone))
         connection.executemany(_WRITE_FILE, ((number, folder, *_file(file)) for folder, file in changed))
         return seen
@@ -318,10 +322,22 @@ def _find(connection: sqlite3.Connection, key: tuple[str, str]) -> _Found | None
         return None
     revision, looked, folders, noted, files = row
     try:
-        past = Past(_moment(looked), _folders(_WORDS.decode(folders), files), frozenset(_WORDS.decode(noted)))
+        past = _past(_moment(looked), _folders(_WORDS.decode(folders), files), frozenset(_WORDS.decode(noted)))
     except (msgspec.MsgspecError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise _DamagedError("what it holds makes no sense") from error
     return _Found(past, revision)
+
+
+def _past(looked: datetime, folders: dict[str, dict[str, Stored]], noted: frozenset[str]) -> Past:
+    proved = {name: moment.before for name, moment in folders.pop(_PROVED, {}).items()}
+    return Past(looked, folders, noted, proved)
+
+
+def _rows(past: Past) -> Mapping[str, Mapping[str, Stored]]:
+    """What snapshots proved is a folder of its own: a program that does not know it takes no offence."""
+    if not past.proved:
+        return past.folders
+    return {**past.folders, _PROVED: {name: Stored(name, moment, moment) for name, moment in past.proved.items()}}
 
 
 def _folders(words: Iterable[str], files: str) -> dict[str, dict[str, Stored]]:
@@ -346,7 +362,7 @@ def _difference(
 
 
 def _columns(past: Past) -> tuple[int, str, str]:
-    folders, noted = (msgspec.json.encode(sorted(words)).decode() for words in (past.folders, past.noted))
+    folders, noted = (msgspec.json.encode(sorted(words)).decode() for words in (_rows(past), past.noted))
     return _microseconds(past.looked), folders, noted
 
 

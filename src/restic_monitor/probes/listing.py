@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
+from restic_monitor import history
 from restic_monitor.backends import FOLDERS, Backend, BackendError, Entry, Kind
-from restic_monitor.model import Code, Folder, Memory, NoTimesError, Observation, Past, ProbeError, Stored, one_line, shorten
+from restic_monitor.model import Code, Memory, NoTimesError, Observation, Past, ProbeError, Stored, one_line, shorten
 from restic_monitor.secret import Redactor
 
 _log = logging.getLogger(__name__)
@@ -25,7 +26,6 @@ _UPLOAD = re.compile(r"[0-9a-f]{64}(-tmp-|-restic-temp-|\.rest-server-temp|\.[0-
 _SEAL_BYTES = 32
 _LONGEST_UPLOAD = timedelta(days=1)
 _CONTENT_LIMIT_BYTES = 16 * 1024 * 1024
-_CLOCK_TOLERANCE = timedelta(minutes=1)
 _FUTURE = timedelta(minutes=5)
 """A file dated later than that counts as little here as it does for the check of its age."""
 _REASON_LIMIT = 185
@@ -77,19 +77,19 @@ class Listing:
             self._is_there(seen, "keys" in entries.denied, lost, deadline)
         if self.times_needed and any(entry.modified is None for entry in seen.files["snapshots"].values()):
             raise NoTimesError("the server tells no times of its files")
-        past = _usable(recalled, begun)
+        past = history.usable(recalled, begun)
         latest = max(ended, past.looked) if past else ended
-        folders = {folder: _dated(seen.files[folder], folder, past, latest) for folder in FOLDERS}
+        folders = {folder: history.dated(_times(seen.files[folder]), folder, past, latest) for folder in FOLDERS}
         newest = _newest(folders["snapshots"].values(), ended + _FUTURE)
         unreadable, notes = self._content(seen.files["snapshots"], newest, past, deadline)
         noted = frozenset({_UNREAD} if unreadable is None else ())
         listed = {folder: files for folder, files in folders.items() if folder not in entries.denied}
-        keep = None if _all_gone(recalled, listed) else self._keep(Past(begun, listed, noted))
+        keep = None if history.all_gone(recalled, listed) else self._keep(Past(begun, listed, noted))
         if entries.denied:
             notes = (*notes, f"not seen, for want of access: {', '.join(sorted(entries.denied))}")
         if self.memory and not past:
             notes = (*notes, _nothing_to_compare(recalled))
-        known = {f: None if f in entries.denied else _folder(folders[f], f, past) for f in FOLDERS}
+        known = {f: None if f in entries.denied else history.compared(folders[f], f, past) for f in FOLDERS}
         return Observation(
             self.source,
             unreadable=unreadable,
@@ -207,16 +207,8 @@ def _newest(files: Iterable[Stored], latest: datetime) -> Stored | None:
     return max(files, key=lambda file: (file.before <= latest, file.before, file.name), default=None)
 
 
-def _usable(past: Past | None, begun: datetime) -> Past | None:
-    """A look that lies in the future was made with a clock that was wrong, and proves nothing."""
-    return past if past and past.looked <= begun + _CLOCK_TOLERANCE else None
-
-
-def _all_gone(past: Past | None, listed: Mapping[str, Mapping[str, Stored]]) -> bool:
-    """No snapshot file is left of some whose times nobody tells. Such a look is not remembered over the last one: files that
-    come back (a disk that was not mounted) would seem to be new."""
-    known = past.folders.get("snapshots", {}) if past else {}
-    return listed.get("snapshots") == {} and any(not file.exact for file in known.values())
+def _times(entries: Mapping[str, Entry]) -> Iterable[tuple[str, datetime | None]]:
+    return ((name, entry.modified) for name, entry in entries.items())
 
 
 def _nothing_to_compare(past: Past | None) -> str:
@@ -228,28 +220,3 @@ def _nothing_to_compare(past: Past | None) -> str:
 def _unread(reason: str, past: Past | None) -> tuple[None, tuple[str, ...]]:
     """Noted once."""
     return None, () if past and _UNREAD in past.noted else (f"contents of snapshot files are not checked: {reason}",)
-
-
-def _dated(entries: Mapping[str, Entry], folder: str, past: Past | None, latest: datetime) -> dict[str, Stored]:
-    """When each file was stored: as the store says, or as the looks bracket it. A file that the last look did not have came
-    after that look began, and before this one ended, at `latest`; what is remembered as later was told by a wrong clock."""
-    known = past.folders.get(folder, {}) if past else {}
-    after = past.looked if past and folder in past.folders else None
-
-    def dated(name: str, entry: Entry) -> Stored:
-        if entry.modified:
-            return Stored(name, entry.modified, entry.modified)
-        file = known.get(name) or Stored(name, after, latest)
-        if file.before <= latest:
-            return file
-        return Stored(name, file.after if file.after and file.after < latest else None, latest)
-
-    return {name: dated(name, entry) for name, entry in entries.items()}
-
-
-def _folder(files: Mapping[str, Stored], folder: str, past: Past | None) -> Folder:
-    if not past or folder not in past.folders:
-        return Folder(tuple(files.values()))
-    before = past.folders[folder]
-    appeared, vanished = files.keys() - before.keys(), before.keys() - files.keys()
-    return Folder(tuple(files.values()), tuple(sorted(appeared)), tuple(sorted(vanished)))

@@ -9,12 +9,13 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from functools import partial
 
-from restic_monitor import location, process
-from restic_monitor.model import Code, Observation, ProbeError, Snapshot, one_line, shorten
+from restic_monitor import history, location, process, proof
+from restic_monitor.model import Code, Memory, Observation, Past, ProbeError, Snapshot, one_line, shorten
 from restic_monitor.probes.restic import output
 from restic_monitor.process import Ended
 from restic_monitor.quantity import format_duration
@@ -22,6 +23,8 @@ from restic_monitor.secret import Redactor
 
 _log = logging.getLogger(__name__)
 _REASON_LIMIT = 150
+_SNAPSHOTS = "snapshots"
+_NO_SUMMARY = "no summary"
 _GET_RESTIC = "install restic, or write its whole path as restic: PATH"
 
 
@@ -35,6 +38,7 @@ class Restic:
     flags: tuple[str, ...]
     environment: Mapping[str, str] = field(repr=False)
     redact: Redactor = field(repr=False)
+    memory: Memory | None = field(default=None, repr=False)
     source: str = "restic"
     heavy: bool = True
 
@@ -56,6 +60,31 @@ class Restic:
         }
 
     def observe(self, deadline: float) -> Observation:
+        recalled = self.memory.recall() if self.memory else None  # before the list begins: `state` says why
+        begun = datetime.now(UTC)
+        seen = self._seen(deadline)
+        return self._compared(seen, recalled, begun) if seen.snapshots is not None else seen
+
+    def _compared(self, seen: Observation, recalled: Past | None, begun: datetime) -> Observation:
+        """With what earlier looks tell of these snapshots: when they came, what they prove."""
+        past, snapshots = history.usable(recalled, begun), seen.snapshots or ()
+        ended = max(datetime.now(UTC), begun)  # our clock may be set back meanwhile
+        files = history.dated(((each.id, None) for each in snapshots), _SNAPSHOTS, past, ended)
+        snapshots = proof.prove(snapshots, past, ended, files)
+        proved = {each.id: each.proved for each in snapshots if each.proved}
+        if past and seen.unreadable:  # what cannot be read may be made of one that is gone
+            proved = {**past.proved, **proved}
+        without = _without_summary(snapshots)
+        now = Past(begun, {_SNAPSHOTS: files}, frozenset({_NO_SUMMARY} if without else ()), proved)
+        return replace(
+            seen,
+            snapshots=snapshots,
+            stored=history.compared(files, _SNAPSHOTS, past),
+            notes=() if not without or (past and _NO_SUMMARY in past.noted) else (without,),
+            keep=partial(self.memory.remember, now) if self.memory and not history.all_gone(recalled, now.folders) else None,
+        )
+
+    def _seen(self, deadline: float) -> Observation:
         seen, vanished = self._look(deadline)
         if not vanished:
             return seen
@@ -110,9 +139,8 @@ class Restic:
             raise ProbeError(Code.ERROR, "restic ended well but printed no list of snapshots")
         snapshots = []
         for record in records:
-            if moment := output.parse_time(record.time):
-                host, paths, tags = record.hostname or "", tuple(record.paths or ()), tuple(record.tags or ())
-                snapshots.append(Snapshot(record.id, moment, host, paths, tags))
+            if snapshot := output.snapshot(record):
+                snapshots.append(snapshot)
             else:
                 unreadable = (*unreadable, record.id)
         return Observation(self.source, tuple(snapshots), unreadable)
@@ -170,6 +198,18 @@ class Restic:
         for pattern in output.WRAPPING:
             text = pattern.sub("", text)
         return shorten(one_line("; ".join(line for line in text.splitlines() if line.strip())), _REASON_LIMIT)
+
+
+def _without_summary(snapshots: Iterable[Snapshot]) -> str | None:
+    """A note, when the newest of some host has none. Told once: nobody can change what an older restic wrote."""
+    newest: dict[str, Snapshot] = {}
+    for snapshot in sorted(snapshots, key=lambda each: each.time):
+        newest[snapshot.host] = snapshot
+    without = sorted(host or "(no host)" for host, snapshot in newest.items() if snapshot.summary is None)
+    if not without:
+        return None
+    whose = f"{without[0]} and {len(without) - 1} more" if len(without) > 1 else without[0]
+    return f"no file count of {whose} (restic before 0.17): an empty backup is not noticed"
 
 
 def _survives_a_file(text: str) -> bool:

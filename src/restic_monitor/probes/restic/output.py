@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 
-from restic_monitor.model import Code
+from restic_monitor.model import Code, Snapshot, Summary
 from restic_monitor.process import Ended
 
 
@@ -20,9 +21,30 @@ class _Record(msgspec.Struct):
     hostname: str | None = None
     paths: list[str] | None = None
     tags: list[str] | None = None
+    original: str | None = None
+    summary: Any = None
 
 
 _decoder = msgspec.json.Decoder(list[_Record] | None)
+
+
+def snapshot(record: _Record) -> Snapshot | None:
+    """None when its time is no moment."""
+    if not (moment := parse_time(record.time)):
+        return None
+    paths, tags = tuple(record.paths or ()), tuple(record.tags or ())
+    return Snapshot(record.id, moment, record.hostname or "", paths, tags, record.original or "", _summary(record.summary))
+
+
+def _summary(summary: Any) -> Summary | None:
+    """As restic ≥ 0.17 writes it. None when it does not say how much was read: that is no reason to see no snapshot."""
+    if not isinstance(summary, dict):
+        return None
+    files, size = summary.get("total_files_processed"), summary.get("total_bytes_processed")
+    if not (isinstance(files, int) and isinstance(size, int)):
+        return None
+    ended = summary.get("backup_end")
+    return Summary(parse_time(ended) if isinstance(ended, str) else None, files, size)
 
 
 def records_in(stdout: bytes) -> list[_Record] | None:

@@ -1,0 +1,117 @@
+"""What a snapshot proves: that there was a backup at one moment. Pure, and the same for all probes and all checks.
+
+Each of the moments that are known of a snapshot can be later than its backup, and none is earlier:
+
+- its `time` is the start of the backup, by the clock of its host; `backup --time` and `rewrite --new-time` set it at will;
+- `summary.backup_end` is by the same clock, and survives `rewrite --new-time`;
+- its file may have been stored again: `tag`, `rewrite` and `copy` do that, and so does who copies the repository;
+- what it was made of, its `original`, proved a backup when it was there.
+
+So the earliest counts. A moment that nobody can know is left out: one before there was restic, and one that was in the
+future when the snapshot was first seen: that clock is wrong. Such a snapshot proves a backup when it arrived, not when its
+date comes; and nothing where nobody knows when that was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+from restic_monitor.model import Past, Snapshot, Stored
+
+TOLERANCE = timedelta(minutes=5)
+"""A clock may be that much ahead."""
+_BEFORE_RESTIC = datetime(2014, 1, 1, tzinfo=UTC)
+_LONG = timedelta(days=1)
+_FOLDER = "snapshots"
+"""Of `Past`: whose names are known."""
+
+
+def prove(
+    snapshots: Sequence[Snapshot], past: Past | None, now: datetime, files: Mapping[str, Stored] | None = None
+) -> tuple[Snapshot, ...]:
+    """The same snapshots with `proved`, and `stored` from `files`, by name: when each was first seen, or when its file was
+    stored. What is not in there was seen `now`."""
+    files = files or {}
+    stored = {each.id: files.get(each.id) or each.stored or Stored(each.id, None, now) for each in snapshots}
+    known = _Known({each.id: each for each in snapshots}, stored, past)
+    return tuple(_with(each, stored[each.id], known.proved(each.id)) for each in snapshots)
+
+
+def _with(snapshot: Snapshot, stored: Stored, proved: datetime | None) -> Snapshot:
+    """`replace` takes three times as long, and there may be 100,000."""
+    return Snapshot(
+        snapshot.id,
+        snapshot.time,
+        snapshot.host,
+        snapshot.paths,
+        snapshot.tags,
+        snapshot.original,
+        snapshot.summary,
+        stored,
+        proved,
+    )
+
+
+class _Known:
+    """What is there, what an earlier look saw, and what is found out meanwhile."""
+
+    def __init__(self, snapshots: Mapping[str, Snapshot], stored: Mapping[str, Stored], past: Past | None) -> None:
+        self._snapshots, self._stored = snapshots, stored
+        self._seen = past.folders.get(_FOLDER, {}) if past else {}
+        self._proved = past.proved if past else {}
+        self._found: dict[str, datetime | None] = {}
+
+    def proved(self, name: str) -> datetime | None:
+        """Follows originals; a chain is as long as somebody forged it, so without recursion, and a circle ends where it
+        began."""
+        chain: dict[str, None] = {}
+        while name in self._snapshots and name not in self._found and name not in chain:
+            chain[name] = None
+            name = self._snapshots[name].original
+        known, proved = self._remembered(name)
+        for link in reversed(chain):
+            proved = self._earliest(link, known, proved)
+            self._found[link], known = proved, True
+        return proved
+
+    def _remembered(self, name: str) -> tuple[bool, datetime | None]:
+        """Whether the snapshot is known, and what it proves or proved."""
+        if name in self._found:
+            return True, self._found[name]
+        return name in self._proved or name in self._seen, self._proved.get(name)
+
+    def _earliest(self, name: str, original_known: bool, original: datetime | None) -> datetime | None:
+        if original_known and original is None:
+            return None  # a copy proves no more than what it was made of
+        moments = [*_own(self._snapshots[name], self._stored[name]), original, self._proved.get(name)]
+        return min((moment for moment in moments if moment), default=None)
+
+
+def _own(snapshot: Snapshot, stored: Stored) -> Iterable[datetime]:
+    for moment in (snapshot.time, snapshot.summary and snapshot.summary.ended):
+        if moment and _BEFORE_RESTIC <= moment <= stored.before + TOLERANCE:
+            yield moment
+    if stored.after is not None:
+        yield stored.before
+
+
+def behind(snapshots: Iterable[Snapshot]) -> tuple[Snapshot, timedelta] | None:
+    """The snapshot that arrived last, and how long before that it is dated, when that is more than a day and it was not made
+    of another: the clock of its host may be behind."""
+    arrived = [snapshot for snapshot in snapshots if snapshot.stored and snapshot.stored.after is not None]
+    newest = max(arrived, key=lambda snapshot: (_stored(snapshot).before, _dated(snapshot)), default=None)
+    if newest is None or newest.original:
+        return None
+    late = _stored(newest).before - _dated(newest)
+    return (newest, late) if late > _LONG else None
+
+
+def _dated(snapshot: Snapshot) -> datetime:
+    ended = snapshot.summary and snapshot.summary.ended
+    return max(snapshot.time, ended) if ended else snapshot.time
+
+
+def _stored(snapshot: Snapshot) -> Stored:
+    assert snapshot.stored
+    return snapshot.stored
