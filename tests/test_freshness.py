@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from restic_monitor import proof
 from restic_monitor.checks.freshness import Freshness
 from restic_monitor.checks.readable import Readable
 from restic_monitor.model import Code, Observation, Result, Snapshot, Status, Verdict, Watch, unknown
 from restic_monitor.probes.restic.output import parse_time
+from restic_monitor.recency import MaxAge
 
 NOW = datetime(2026, 11, 23, 1, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -24,8 +27,14 @@ def snapshot(age: timedelta, id: str = "a1b2c3d4" * 8, host: str = "web1") -> Sn
     return Snapshot(id, NOW - age, host)
 
 
+def observed(*snapshots: Snapshot, unreadable: tuple[str, ...] = ()) -> Observation:
+    """As a look sees them that knows of no earlier one; each has an id of its own."""
+    different = [replace(each, id=f"{each.id[:8]}{number:056x}") for number, each in enumerate(snapshots)]
+    return Observation("restic", proof.prove(different, None, NOW), unreadable)
+
+
 def judge(*snapshots: Snapshot, limit: timedelta = DAY, shown: str = "1d", unreadable: tuple[str, ...] = ()) -> Verdict:
-    return Freshness(limit, shown).judge(Observation("restic", snapshots, unreadable), NOW)
+    return Freshness(MaxAge(limit, shown)).judge(observed(*snapshots, unreadable=unreadable), NOW)
 
 
 def message(*verdicts: Verdict) -> str:
@@ -33,7 +42,7 @@ def message(*verdicts: Verdict) -> str:
 
 
 def both(seen: Observation, limit: timedelta = DAY) -> Result:
-    checks = (Freshness(limit, "1d"), Readable())
+    checks = (Freshness(MaxAge(limit, "1d")), Readable())
     return Result(Watch("web", checks), tuple(check.judge(seen, NOW) for check in checks), "restic", SECOND)
 
 
@@ -50,7 +59,7 @@ def both(seen: Observation, limit: timedelta = DAY) -> Result:
         (DAY + timedelta(microseconds=1), Status.DOWN, Code.STALE),
         (DAY + SECOND, Status.DOWN, Code.STALE),
         (365 * DAY, Status.DOWN, Code.STALE),
-        (NOW - datetime.min.replace(tzinfo=UTC), Status.DOWN, Code.STALE),
+        (4000 * DAY, Status.DOWN, Code.STALE),
         (-MINUTE, Status.UP, Code.OK),
         (-5 * MINUTE, Status.UP, Code.OK),
     ],
@@ -61,9 +70,8 @@ def test_exactly_the_limit_old_is_fresh_and_a_moment_more_is_stale(age: timedelt
 
 
 def test_the_newest_counts_wherever_it_stands() -> None:
-    snapshots = [snapshot(9 * DAY, "a" * 64), snapshot(MINUTE, "b" * 64), snapshot(2 * DAY, "c" * 64)]
-    verdict = judge(*snapshots)
-    assert (verdict.status, verdict.newest) == (Status.UP, snapshots[1])
+    verdict = judge(snapshot(9 * DAY, "a" * 64), snapshot(MINUTE, "b" * 64), snapshot(2 * DAY, "c" * 64))
+    assert (verdict.status, verdict.newest and verdict.newest.id[:8]) == (Status.UP, "b" * 8)
 
 
 @pytest.mark.parametrize("offset", [-12, -8, 0, 1, 5.5, 9, 14])
@@ -79,7 +87,9 @@ def test_offsets_decide_which_is_the_newest() -> None:
     """09:30+09:00 is earlier than 01:00Z, though it reads later."""
     tokyo = Snapshot("a" * 64, datetime.fromisoformat("2026-11-22T23:30:00+09:00"))
     london = Snapshot("b" * 64, datetime.fromisoformat("2026-11-22T15:00:00+00:00"))
-    assert judge(tokyo, london).newest == london
+    newest = judge(tokyo, london).newest
+    assert newest
+    assert newest.time == london.time
 
 
 # From the future
@@ -138,8 +148,8 @@ def test_what_nobody_looked_at_is_unknown() -> None:
 
 
 def test_a_damaged_file_is_down_though_the_others_are_fresh() -> None:
-    result = both(Observation("restic", (snapshot(MINUTE),), ("07d81154", "b" * 64, "c" * 64, "d" * 64, "e" * 64)))
-    assert (result.status, result.age, result.newest) == (Status.DOWN, MINUTE, snapshot(MINUTE))
+    result = both(observed(snapshot(MINUTE), unreadable=("07d81154", "b" * 64, "c" * 64, "d" * 64, "e" * 64)))
+    assert (result.status, result.age) == (Status.DOWN, MINUTE)
     assert result.message == "ERROR 5 snapshot files are damaged or unreadable: 07d81154, bbbbbbbb, cccccccc and 2 more"
 
 
@@ -150,15 +160,17 @@ def test_a_damaged_file_is_down_though_the_list_is_not_known() -> None:
 
 
 def test_stale_and_damaged_are_both_told() -> None:
-    result = both(Observation("restic", (snapshot(3 * DAY),), ("07d81154",)))
+    """Which of the two it is nobody knows: the newest may be the damaged one."""
+    result = both(observed(snapshot(3 * DAY), unreadable=("07d81154",)))
+    assert [verdict.status for verdict in result.verdicts] == [Status.UNKNOWN, Status.DOWN]
     assert result.message == (
-        "STALE newest 3d old (limit 1d); last a1b2c3d4 web1 2026-11-20 01:00Z; 1 snapshot; "
-        "1 snapshot file is damaged or unreadable: 07d81154"
+        "ERROR 1 snapshot file is damaged or unreadable: 07d81154; newest 3d old (limit 1d); "
+        "last a1b2c3d4 web1 2026-11-20 01:00Z; 1 snapshot; not all snapshots could be read"
     )
 
 
 def test_no_damage_is_not_worth_a_word() -> None:
-    result = both(Observation("restic", (snapshot(MINUTE),), ()))
+    result = both(observed(snapshot(MINUTE)))
     assert (result.status, result.code) == (Status.UP, Code.OK)
     assert result.message == "OK newest 1m old (limit 1d); a1b2c3d4 web1 2026-11-23 00:59Z; 1 snapshot"
 
@@ -205,8 +217,8 @@ def test_a_host_cannot_break_out_of_the_line(host: str) -> None:
 
 @given(st.text(max_size=300), st.timedeltas(-2 * DAY, 4000 * DAY), st.text(min_size=1, max_size=20), st.integers(0, 9))
 def test_every_message_is_one_short_line_with_the_state_word_first(host: str, age: timedelta, shown: str, damaged: int) -> None:
-    seen = Observation("restic", (Snapshot("a" * 64, NOW - age, host),), ("b" * 8,) * damaged)
-    verdicts = (Freshness(DAY, shown).judge(seen, NOW), Readable().judge(seen, NOW))
+    seen = observed(Snapshot("a" * 64, NOW - age, host), unreadable=("b" * 8,) * damaged)
+    verdicts = (Freshness(MaxAge(DAY, shown)).judge(seen, NOW), Readable().judge(seen, NOW))
     for said in (message(*verdicts), message(unknown(Code.UNREACHABLE, host))):
         assert re.match(r"(OK|WARN|STALE|MISSING|ERROR|UNREACHABLE)\b", said)
         assert said.isprintable()

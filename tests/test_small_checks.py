@@ -15,6 +15,7 @@ from restic_monitor.checks.stored import StoredRecently
 from restic_monitor.checks.strays import Strays
 from restic_monitor.checks.vanished import Vanished
 from restic_monitor.model import Check, Code, Folder, Observation, Result, Status, Stored, Verdict, Watch
+from restic_monitor.recency import MaxAge
 
 NOW = datetime(2026, 11, 23, 1, 0, tzinfo=UTC)
 MOMENT = timedelta(microseconds=1)
@@ -236,7 +237,7 @@ def test_the_worst_comes_first_and_the_rest_follows_in_200_characters() -> None:
         suspicious=("3f2a91cc (0 bytes)",) * 12,
         skew=HOUR,
     )
-    checks = (StoredRecently(DAY, "1d"), Content(), Locks(), Keyring(), Strays(), Clock(), Vanished(5, False, "5"))
+    checks = (StoredRecently(MaxAge(DAY, "1d")), Content(), Locks(), Keyring(), Strays(), Clock(), Vanished(5, False, "5"))
     told = message(*(check.judge(seen, NOW) for check in checks))
     assert told.startswith("ERROR the snapshot file a1b2c3d4 is damaged: its content is not what its name says")
     assert len(told) == 200

@@ -8,6 +8,7 @@ import pytest
 
 from restic_monitor.checks.stored import StoredRecently
 from restic_monitor.model import Code, Folder, Observation, Result, Status, Stored, Verdict, Watch
+from restic_monitor.recency import MaxAge
 
 NOW = datetime(2026, 11, 23, 1, 0, tzinfo=UTC)
 MOMENT = timedelta(microseconds=1)
@@ -38,7 +39,7 @@ def judge(
     """`changes`: how many appeared, how many vanished."""
     appeared, vanished = ((B,) * number for number in changes) if changes else (None, None)
     seen = Observation("listing", stored=Folder(files, appeared, vanished), skew=skew)
-    return StoredRecently(limit, shown).judge(seen, NOW)
+    return StoredRecently(MaxAge(limit, shown)).judge(seen, NOW)
 
 
 def message(verdict: Verdict) -> str:
@@ -243,7 +244,7 @@ def test_changes_are_told_where_nothing_is_left() -> None:
 
 
 def test_what_nobody_listed_is_unknown() -> None:
-    verdict = StoredRecently(DAY, "1d").judge(Observation("restic"), NOW)
+    verdict = StoredRecently(MaxAge(DAY, "1d")).judge(Observation("restic"), NOW)
     assert (verdict.status, verdict.code) == (Status.UNKNOWN, Code.ERROR)
     assert message(verdict) == "ERROR the snapshot files could not be listed"
 

@@ -41,9 +41,11 @@ python3Packages.buildPythonApplication {
   dependencies = with python3Packages; [
     awscrt
     click
+    cronsim
     msgspec
     pyyaml
     rich
+    tzdata
     urllib3
   ];
 

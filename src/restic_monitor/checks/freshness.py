@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from restic_monitor.model import Code, Observation, Snapshot, Status, Verdict, shorten
+from restic_monitor import proof
+from restic_monitor.model import Code, Observation, Snapshot, Status, Verdict, one_line, shorten
 from restic_monitor.quantity import format_duration
+from restic_monitor.recency import TOLERANCE, Rule, shown_age
 
-CLOCK_TOLERANCE = timedelta(minutes=5)
 _HOST_LIMIT = 40
 
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """The newest snapshot is at most `limit` old. Exactly that old is still fresh. `shown` is how messages say the limit.
+    """The newest backup that a snapshot proves is as recent as `rule` wants it.
 
-    Age counts from the snapshot's time, the start of its backup. One that is up to five minutes in the future has age 0;
-    one that is further does not count and makes WARN: it would make a repository look fresh until that day.
+    One that is up to five minutes in the future has age 0. A snapshot that is dated later than that makes WARN: a clock is
+    wrong. Not fresh is DOWN, but UNKNOWN where snapshot files could not be read: the newest may be among them.
     """
 
-    limit: timedelta
-    shown: str
+    rule: Rule
 
     def judge(self, seen: Observation, now: datetime) -> Verdict:
         if seen.snapshots is None:
@@ -30,38 +31,73 @@ class Freshness:
             if seen.unreadable:  # they are there: the damage is the news, not that they are missing
                 return Verdict("freshness", Status.UNKNOWN, Code.ERROR, "no snapshot that can be read")
             return Verdict("freshness", Status.DOWN, Code.MISSING, "no snapshot in the repository")
-        future = [snapshot for snapshot in seen.snapshots if snapshot.time > now + CLOCK_TOLERANCE]
-        past = [snapshot for snapshot in seen.snapshots if snapshot.time <= now + CLOCK_TOLERANCE]
-        if not past:
-            return Verdict("freshness", Status.DOWN, Code.MISSING, f"no snapshot that counts: {_in_future(future)}")
-        newest = max(past, key=lambda snapshot: snapshot.time)
-        age = max(timedelta(0), now - newest.time)
-        status, code = self._decide(age, warn=bool(future))
-        message = self._message(newest, age, len(seen.snapshots), fresh=status < Status.DOWN)
+        future = [snapshot for snapshot in seen.snapshots if snapshot.time > now + TOLERANCE]
+        verdict = self._judge(seen.snapshots, future, now)
+        if verdict.status is Status.DOWN and seen.unreadable:
+            message = f"{verdict.message}; not all snapshots could be read"
+            return Verdict("freshness", Status.UNKNOWN, Code.UNKNOWN, message, verdict.newest, verdict.age, verdict.limit)
+        return verdict
+
+    def _judge(self, snapshots: Sequence[Snapshot], future: Sequence[Snapshot], now: datetime) -> Verdict:
+        limit, notes = self.rule.limit_at(now), _notes(snapshots)
+        newest = _newest(snapshots)
+        if newest is None:
+            message = f"no snapshot that counts: {_in_future(future) if future else _undated(snapshots)}"
+            return Verdict("freshness", Status.DOWN, Code.MISSING, message, limit=limit, notes=notes)
+        age = max(timedelta(0), now - (newest.proved or now))
+        status, code = _decide(age, limit, warn=bool(future))
+        message = self._message(newest, age, limit, len(snapshots), now)
         if future:
             message = f"{message}; {_in_future(future)}"
-        return Verdict("freshness", status, code, message, newest, age)
+        return Verdict("freshness", status, code, message, newest, age, limit, notes)
 
-    def _decide(self, age: timedelta, *, warn: bool) -> tuple[Status, Code]:
-        if age > self.limit:
-            return Status.DOWN, Code.STALE
-        return (Status.WARN, Code.WARN) if warn else (Status.UP, Code.OK)
-
-    def _message(self, newest: Snapshot, age: timedelta, count: int, *, fresh: bool) -> str:
+    def _message(self, newest: Snapshot, age: timedelta, limit: timedelta, count: int, now: datetime) -> str:
         """The age, the limit, which snapshot, and the moment in UTC: a notification is read later."""
         host = f" {shorten(newest.host, _HOST_LIMIT)}" if newest.host else ""
-        which = f"{newest.id[:8]}{host} {newest.time.astimezone(UTC):%Y-%m-%d %H:%MZ}"
+        which = f"{newest.id[:8]}{host} {_moments(newest)}"
         counted = f"; {count} snapshot{'s' if count > 1 else ''}"
-        last = which if fresh else f"last {which}"
-        return f"newest {self._age(age)} old (limit {self.shown}); {last}{counted}"
-
-    def _age(self, age: timedelta) -> str:
-        """To the second where "newest 1d old (limit 1d)" would be the reason to be stale."""
-        short = format_duration(age)
-        return format_duration(age, 4) if age > self.limit and short == format_duration(self.limit) else short
+        last = f"last {which}" if age > limit else which
+        return f"newest {shown_age(age, limit)} old ({self.rule.words(now)}); {last}{counted}"
 
 
-def _in_future(snapshots: list[Snapshot]) -> str:
+def _newest(snapshots: Sequence[Snapshot]) -> Snapshot | None:
+    counting = [snapshot for snapshot in snapshots if snapshot.proved]
+    return max(counting, key=lambda snapshot: (snapshot.proved, snapshot.time), default=None)
+
+
+def _decide(age: timedelta, limit: timedelta, *, warn: bool) -> tuple[Status, Code]:
+    if age > limit:
+        return Status.DOWN, Code.STALE
+    return (Status.WARN, Code.WARN) if warn else (Status.UP, Code.OK)
+
+
+def _moments(snapshot: Snapshot) -> str:
+    """When it proves a backup, and its own time where that is another."""
+    proved = snapshot.proved or snapshot.time
+    dated = f" (dated {_shown(snapshot.time)})" if abs(snapshot.time - proved) > TOLERANCE else ""
+    return f"{_shown(proved)}{dated}"
+
+
+def _shown(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%MZ}"
+
+
+def _in_future(snapshots: Sequence[Snapshot]) -> str:
     count = f"{len(snapshots)} snapshots are" if len(snapshots) > 1 else "1 snapshot is"
-    latest = max(snapshot.time for snapshot in snapshots).astimezone(UTC)
-    return f"{count} dated in the future ({latest:%Y-%m-%d %H:%MZ}): is a clock wrong?"
+    latest = max(snapshot.time for snapshot in snapshots)
+    return f"{count} dated in the future ({_shown(latest)}): is a clock wrong?"
+
+
+def _undated(snapshots: Sequence[Snapshot]) -> str:
+    """They are dated wrongly, and nobody saw them come."""
+    newest = max(snapshots, key=lambda snapshot: snapshot.time)
+    return f"{newest.id[:8]} is dated {_shown(newest.time)}, which was wrong when it came; is a clock wrong?"
+
+
+def _notes(snapshots: Sequence[Snapshot]) -> tuple[str, ...]:
+    found = proof.behind(snapshots)
+    if not found:
+        return ()
+    snapshot, late = found
+    host = f"the clock of {shorten(one_line(snapshot.host), _HOST_LIMIT)}" if snapshot.host else "the clock of its host"
+    return (f"{snapshot.id[:8]} is dated {format_duration(late, 1)} before it was stored: is {host} behind?",)

@@ -3,43 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from restic_monitor.model import Code, Folder, Observation, Snapshot, Status, Stored, Verdict
-from restic_monitor.quantity import format_duration
-
-CLOCK_TOLERANCE = timedelta(minutes=5)
+from restic_monitor.recency import TOLERANCE, Rule, shown_age
 
 
 @dataclass(frozen=True, slots=True)
 class StoredRecently:
-    """The newest snapshot file was stored at most `limit` ago. Exactly that long ago is still fresh. `shown` is how messages
-    say the limit. Ages count on the store's clock.
+    """The newest snapshot file was stored as recently as `rule` wants it. Ages count on the store's clock.
 
     Where the store tells no times, a file has two bounds. UP when the older one is within the limit, DOWN when the younger
     one is beyond it, UNKNOWN between. A file that is more than five minutes in the future does not count and makes WARN.
     Neither a rewrite (`tag`, `copy`) nor `forget` is judged: from outside they look like a backup.
     """
 
-    limit: timedelta
-    shown: str
+    rule: Rule
 
     def judge(self, seen: Observation, now: datetime) -> Verdict:
         if seen.stored is None:
             return Verdict("stored", Status.UNKNOWN, Code.ERROR, "the snapshot files could not be listed")
+        limited = _Limited(self.rule.limit_at(now), self.rule.words(now))
         now += seen.skew or timedelta(0)
         files = seen.stored.files
-        future = [file for file in files if file.exact and file.before > now + CLOCK_TOLERANCE]
-        past = [file for file in files if not (file.exact and file.before > now + CLOCK_TOLERANCE)]
+        future = [file for file in files if file.exact and file.before > now + TOLERANCE]
+        past = [file for file in files if not (file.exact and file.before > now + TOLERANCE)]
         if future and not past:
             return Verdict("stored", Status.DOWN, Code.MISSING, f"no snapshot file that counts: {_in_future(future)}")
-        verdict = self._judge(past, now)
+        verdict = limited.judge(past, now)
         told = [verdict.message, *([] if not future else [_in_future(future)]), *_changes(seen.stored)]
         status, code = (Status.WARN, Code.WARN) if future and verdict.status is Status.UP else (verdict.status, verdict.code)
-        return Verdict("stored", status, code, "; ".join(told), verdict.newest, verdict.age)
+        return replace(verdict, status=status, code=code, message="; ".join(told))
 
-    def _judge(self, files: Sequence[Stored], now: datetime) -> Verdict:
+
+@dataclass(frozen=True, slots=True)
+class _Limited:
+    """With the limit of this moment, and the words for it."""
+
+    limit: timedelta
+    words: str
+
+    def judge(self, files: Sequence[Stored], now: datetime) -> Verdict:
         if not files:
             return Verdict("stored", Status.DOWN, Code.MISSING, "no snapshot file in the repository")
         newest = max(files, key=lambda file: (file.before, file.name))
@@ -57,15 +62,15 @@ class StoredRecently:
     ) -> Verdict:
         """The age is the older bound, the one that is certain; `newest` has a time only where the store tells it."""
         counted = f"{count} snapshot file{'s' if count > 1 else ''}"
-        message = f"newest file stored {self._age(newest, younger, older)} (limit {self.shown}); {newest.name[:8]}"
+        message = f"newest file stored {self._age(newest, younger, older)} ({self.words}); {newest.name[:8]}"
         if newest.exact:
             message += f" {newest.before.astimezone(UTC):%Y-%m-%d %H:%MZ}"
         snapshot = Snapshot(newest.name, newest.before) if newest.exact else None
-        return Verdict("stored", status, code, f"{message}; {counted}", snapshot, older)
+        return Verdict("stored", status, code, f"{message}; {counted}", snapshot, older, self.limit)
 
     def _age(self, newest: Stored, younger: timedelta, older: timedelta | None) -> str:
         """And where that decides nothing, what will: the server tells no times."""
-        low = self._shown(younger)
+        low = shown_age(younger, self.limit)
         if younger > self.limit:
             return (
                 f"{low} ago"
@@ -76,14 +81,9 @@ class StoredRecently:
             )
         if older is None:
             return f"before the first look, {low} ago, and the server tells no times: wait for a new file"
-        high = self._shown(older)
+        high = shown_age(older, self.limit)
         span = low if low == high else f"{low} to {high}"
         return f"{span} ago" if older <= self.limit else f"{span} ago, and the server tells no times: look more often"
-
-    def _shown(self, age: timedelta) -> str:
-        """To the second where "1d ago (limit 1d)" would be the reason to be stale."""
-        short = format_duration(age)
-        return format_duration(age, 4) if age > self.limit and short == format_duration(self.limit) else short
 
 
 def _changes(folder: Folder) -> list[str]:

@@ -29,11 +29,13 @@ lib.fix (
       "click"
       "hatchling"
       "hypothesis"
+      "cronsim"
       "msgspec"
       "pytest"
       "pytest-timeout"
       "pyyaml"
       "rich"
+      "tzdata"
       "urllib3"
     ] (name: package name // { pname = name; });
   in
