@@ -17,11 +17,15 @@ from conftest import Completed, Run
 
 VERSION = "restic 0.19.1 compiled with go1.26.4 on linux/amd64"
 PASSWORD = "a password nobody needs"
+_SUMMARY = {"summary": {"total_files_processed": 12_000, "total_bytes_processed": 3_000_000_000}}
 
 
 def listing(*ages: timedelta, host: str = "web1") -> str:
     """A script that prints a list of snapshots, as restic does. `configure` makes moments of the ages."""
-    records = [{"id": "a1b2c3d4" * 8, "time": f"@{age.total_seconds()}@", "hostname": host, "paths": ["/srv"]} for age in ages]
+    records = [
+        {"id": f"a1b2c3d4{number:056x}", "time": f"@{age.total_seconds()}@", "hostname": host, "paths": ["/srv"], **_SUMMARY}
+        for number, age in enumerate(ages)
+    ]
     return f"echo {shlex.quote(json.dumps(records))}\n"
 
 

@@ -7,7 +7,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
@@ -23,6 +23,7 @@ from restic_monitor.model import (
     Code,
     Delivery,
     Event,
+    Line,
     Looking,
     NoTimesError,
     Observation,
@@ -36,10 +37,12 @@ from restic_monitor.model import (
     Watch,
 )
 from restic_monitor.monitor import Monitor
+from restic_monitor.receivers.dry import Dry
 from restic_monitor.receivers.uptime_kuma import UptimeKuma, address
+from restic_monitor.recency import MaxAge
 
 SECRET = "nobody may see this"
-DAY = Freshness(timedelta(days=1), "1d")
+DAY = Freshness(MaxAge(timedelta(days=1), "1d"))
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Seeing:
 
     def observe(self, deadline: float) -> Observation:
         self.do(deadline)
-        return Observation(self.source, (Snapshot("a1b2c3d4", datetime.now(UTC)),), ())
+        return Observation(self.source, (Snapshot("a1b2c3d4", now := datetime.now(UTC), proved=now),), ())
 
 
 @dataclass(frozen=True)
@@ -90,9 +93,8 @@ def repository(
     seconds: float = 5,
     heavy: bool = True,
 ) -> Repository:
-    return Repository(
-        name, Seeing(do, heavy=heavy), (Watch(name, tuple(checks), tuple(receivers)),), timedelta(seconds=seconds)
-    )
+    watch = Watch(name, tuple(checks), tuple(receivers))
+    return Repository(name, Seeing(do, heavy=heavy), watch, timedelta(seconds=seconds))
 
 
 def last(events: Sequence[Event]) -> dict[str, Result]:
@@ -291,8 +293,8 @@ def no_times(_: float) -> None:
 
 def with_another_way(do: Callable[[float], object], receiver: Telling, number: int = 0) -> Repository:
     watch = Watch(f"r{number}", (DAY,), (receiver,))
-    restic = Repository(watch.name, Seeing(do, "restic"), (watch,), timedelta(seconds=5), ("by the other way",))
-    listing = Repository(watch.name, Seeing(no_times, "listing", heavy=False), (watch,), timedelta(seconds=5))
+    restic = Repository(watch.name, Seeing(do, "restic"), watch, timedelta(seconds=5), ("by the other way",))
+    listing = Repository(watch.name, Seeing(no_times, "listing", heavy=False), watch, timedelta(seconds=5))
     return replace(listing, otherwise=restic)
 
 
@@ -470,3 +472,87 @@ def test_results_stand_in_configuration_order_whoever_comes_first(desk: Desk) ->
     assert [each["name"] for each in json.loads(done.stdout)["results"]] == ["c", "a", "b"]
     done = desk("run", "b", "c", "--format", "json")
     assert [each["name"] for each in json.loads(done.stdout)["results"]] == ["c", "b"]
+
+
+# expectations
+
+
+@dataclass(frozen=True)
+class Expecting:
+    """A line for each name; the last one is down."""
+
+    names: tuple[str, ...]
+
+    def judge(self, seen: Observation, now: datetime) -> tuple[Verdict, tuple[Line, ...]]:
+        statuses = dict.fromkeys(self.names, Status.UP) | {self.names[-1]: Status.DOWN}
+        lines = [Line(name, (Verdict("x", status, Code.OK, name),), 1) for name, status in statuses.items()]
+        return Verdict("expect", Status.DOWN, Code.STALE, "summed up"), tuple(lines)
+
+    def unseen(self, reason: Verdict) -> tuple[Line, ...]:
+        return tuple(Line(name, (reason,)) for name in self.names)
+
+
+def expecting(
+    do: Callable[[float], object], receivers: Sequence[Receiver], tell: Mapping[str, Sequence[Receiver]]
+) -> Repository:
+    watch = Watch(
+        "home", (DAY,), tuple(receivers), expect=Expecting(("nas", "db")), tell={k: tuple(v) for k, v in tell.items()}
+    )
+    return Repository("home", Seeing(do), watch, timedelta(seconds=5))
+
+
+def test_a_line_is_told_to_its_own_receivers_and_the_repository_to_its() -> None:
+    home, db = Telling(), Telling(lambda result: Delivery(False, "lost"))
+    _, results = run_all(expecting(lambda deadline: None, [home], {"db": [db]}))
+    result = results["home"]
+    assert [(line.watch.name, line.status, line.deliveries) for line in result.lines] == [
+        ("nas", Status.UP, ()),
+        ("db", Status.DOWN, (Delivery(False, "lost"),)),
+    ]
+    assert (result.message.partition(";")[0], result.deliveries) == ("STALE summed up", (Delivery(True),))
+    assert [each.message for each in home.told] == [result.message]
+    assert [each.watch.name for each in db.told] == ["db"]
+
+
+def test_lines_alone_may_have_receivers() -> None:
+    db = Telling()
+    _, results = run_all(expecting(lambda deadline: None, [], {"db": [db]}))
+    assert (results["home"].deliveries, results["home"].lines[1].deliveries) == ((), (Delivery(True),))
+
+
+def test_when_nobody_could_look_every_line_is_unknown_and_told_why() -> None:
+    def refuse(deadline: float) -> None:
+        raise ProbeError(Code.UNREACHABLE, "connection refused")
+
+    home, db = Telling(), Telling()
+    _, results = run_all(expecting(refuse, [home], {"db": [db]}))
+    assert [line.status for line in results["home"].lines] == [Status.UNKNOWN] * 2
+    assert [each.message for each in (*home.told, *db.told)] == ["UNREACHABLE connection refused"] * 2
+
+
+def test_no_push_reaches_the_receivers_of_lines_too() -> None:
+    db = Telling()
+    dry = expecting(lambda deadline: None, [Telling()], {"db": [db]}).telling(Dry)
+    _, results = run_all(dry)
+    assert [delivery.message for delivery in results["home"].lines[1].deliveries or ()] == ["would push told"]
+    assert db.told == []
+
+
+def test_a_look_is_kept_when_the_receivers_of_lines_were_told_too() -> None:
+    kept = []
+    for accepted in (False, True):
+        probe = Keeping(lambda: kept.append(accepted))  # noqa: B023 - called at once
+        line = Telling(lambda result: Delivery(accepted))  # noqa: B023
+        watch = Watch("home", (), (Telling(),), expect=Expecting(("nas", "db")), tell={"db": (line,)})
+        run_all(Repository("home", probe, watch, timedelta(seconds=5)))
+    assert kept == [True]
+
+
+@dataclass(frozen=True)
+class Keeping:
+    keep: Callable[[], None]
+    source: str = "test"
+    heavy: bool = True
+
+    def observe(self, deadline: float) -> Observation:
+        return Observation(self.source, (), (), keep=self.keep)

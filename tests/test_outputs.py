@@ -22,7 +22,7 @@ import pytest
 from conftest import Run
 from desk import ASLEEP, EMPTY, FRESH, STALE, WRONG_PASSWORD, Desk
 from kuma import Kuma
-from restic_monitor.model import Code, Delivery, Result, Snapshot, Status, Verdict, Watch
+from restic_monitor.model import SUMMED_UP, Code, Delivery, Result, Snapshot, Status, Summary, Verdict, Watch
 from restic_monitor.outputs import json as json_output
 from restic_monitor.outputs import nagios, text
 from restic_monitor.outputs.report import Report
@@ -47,9 +47,9 @@ def result(name: str, status: Status = Status.UP, *, message: str = "", push: st
     seen = status is not Status.UNKNOWN
     message = message or {Status.UNKNOWN: "no answer within 2m"}.get(status, "newest 3h old (limit 1d)")
     age = timedelta(hours=3, microseconds=5) if seen else None
-    verdict = Verdict("freshness", status, code, message, NEWEST if seen else None, age)
+    verdict = Verdict("freshness", status, code, message, NEWEST if seen else None, age, timedelta(days=1) if seen else None)
     deliveries = {None: None, "accepted": (Delivery(True),), "off": ()}.get(push, (Delivery(False, push or ""),))
-    watch = Watch(name, (), () if push == "off" else (Told(),), timedelta(days=1))
+    watch = Watch(name, (), () if push == "off" else (Told(),), max_age=timedelta(days=1))
     return Result(watch, (verdict,), "restic", timedelta(seconds=1.23456), 41 if seen else None, deliveries=deliveries)
 
 
@@ -63,6 +63,18 @@ EVERYTHING = Report(
     ),
 )
 
+
+def line(name: str, status: Status = Status.UP, *, push: str | None = "off") -> Result:
+    return replace(result(name, status, push=push), snapshots=7)
+
+
+HOME = replace(
+    result("home", Status.DOWN, message="db (3h), 2 others fresh"),
+    lines=(line("nas"), line("db", Status.DOWN, push="accepted"), line("others/pi", Status.UNKNOWN, push="lost")),
+)
+"""A repository with expectations: two of its lines have a monitor of their own."""
+
+
 # text
 
 
@@ -74,6 +86,89 @@ def test_the_text_for_people() -> None:
         "WARN     laptop     WARN newest 3h old (limit 1d)  [no push address]\n"
         "4 repositories: 1 down, 1 unknown, 1 warn, 1 up; 2 pushed, 1 NOT pushed\n"
     )
+
+
+def test_lines_stand_indented_below_their_repository() -> None:
+    assert text.render(Report(STARTED, (HOME, result("web")))) == (
+        "DOWN     home         STALE db (3h), 2 others fresh\n"
+        "UP         nas        OK newest 3h old (limit 1d)\n"
+        "DOWN       db         STALE newest 3h old (limit 1d)\n"
+        "UNKNOWN    others/pi  UNREACHABLE no answer within 2m  [PUSH FAILED: lost]\n"
+        "UP       web          OK newest 3h old (limit 1d)\n"
+        "2 repositories: 1 down, 1 up; 3 pushed, 1 NOT pushed\n"
+    )
+
+
+def test_only_the_lines_that_need_attention_are_shown_when_asked() -> None:
+    report = Report(STARTED, (HOME, result("web")), only_failing=True)
+    assert [row.split()[1] for row in text.render(report).splitlines()] == ["home", "db", "others/pi"]
+    assert [row.split(": ")[1] for row in nagios.render(report).splitlines()[1:]] == ["home", "home/db", "home/others/pi"]
+    shown = json.loads(json_output.render(report))["results"]
+    assert [[part["name"], [each["name"] for each in part["lines"]]] for part in shown] == [["home", ["db", "others/pi"]]]
+    untold = replace(result("nas"), lines=(line("a", push="lost"), line("b")))
+    assert "a " in text.render(Report(STARTED, (untold,), only_failing=True)), "up, and its push failed"
+
+
+def test_json_has_the_lines_of_each_result() -> None:
+    (home, web) = json.loads(json_output.render(Report(STARTED, (HOME, result("web")))))["results"]
+    assert web["lines"] == []
+    assert [(each["name"], each["status"], each["push"], each["push_message"]) for each in home["lines"]] == [
+        ("nas", "up", "off", None),
+        ("db", "down", "accepted", None),
+        ("others/pi", "unknown", "failed", "lost"),
+    ]
+    assert home["push"] == "accepted"
+    assert set(home) - set(home["lines"][0]) == {"lines", "source", "took_seconds"}
+    assert home["lines"][0]["snapshots"] == 7
+
+
+def test_json_says_what_the_newest_snapshot_holds_and_what_it_proves() -> None:
+    proved = NEWEST.time - timedelta(days=3)
+    newest = replace(NEWEST, summary=Summary(None, 12_000, 3_000_000_000), proved=proved)
+    verdict = Verdict("freshness", Status.UP, Code.OK, "", newest, timedelta(days=3), timedelta(days=4), ("a note",))
+    (part,) = json.loads(json_output.render(Report(STARTED, (replace(result("web"), verdicts=(verdict,)),))))["results"]
+    said = {key: part[key] for key in ("newest", "proved", "age_seconds", "limit_seconds", "files", "size_bytes", "notes")}
+    assert said == {
+        "newest": "2026-11-22T21:48:00Z",
+        "proved": "2026-11-19T21:48:00Z",
+        "age_seconds": 259200,
+        "limit_seconds": 345600,
+        "files": 12_000,
+        "size_bytes": 3_000_000_000,
+        "notes": ["a note"],
+    }
+
+
+def test_nagios_has_a_value_for_each_line_and_none_for_their_repository() -> None:
+    rendered = nagios.render(Report(STARTED, (HOME, result("web"))))
+    summary, data = rendered.splitlines()[0].split(" | ")
+    assert summary == "RESTIC CRITICAL - 2 repositories: 1 down, 1 up, 1 not told; home: STALE db (3h), 2 others fresh"
+    assert data == "'home/nas'=10800s;;86400;0 'home/db'=10800s;;86400;0 'web'=10800s;;86400;0"
+    assert rendered.splitlines()[1:] == [
+        "CRITICAL: home: STALE db (3h), 2 others fresh",
+        "OK: home/nas: OK newest 3h old (limit 1d)",
+        "CRITICAL: home/db: STALE newest 3h old (limit 1d)",
+        "UNKNOWN: home/others/pi: UNREACHABLE no answer within 2m (push failed: lost)",
+        "OK: web: OK newest 3h old (limit 1d)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("own", "nas", "db", "untold"),
+    [
+        ("accepted", "off", "off", ()),  # the repository has somebody: all is told there
+        ("off", "off", "off", ("home/nas", "home/db")),
+        ("off", "accepted", "off", ("home/db",)),
+        ("off", "accepted", "accepted", ()),
+    ],
+)
+def test_a_line_is_told_by_its_own_receiver_or_by_its_repositorys(own: str, nas: str, db: str, untold: tuple[str, ...]) -> None:
+    summed_up = Verdict(SUMMED_UP, Status.DOWN, Code.STALE, "nas (3h), db (3h)")
+    lines = (line("nas", Status.DOWN, push=nas), line("db", Status.DOWN, push=db), line("pi"))
+    home = replace(result("home", Status.DOWN, push=own), verdicts=(summed_up,), lines=lines)
+    assert Report(STARTED, (home,)).untold == untold
+    damaged = replace(home, verdicts=(summed_up, Verdict("readable", Status.DOWN, Code.ERROR, "damaged")))
+    assert Report(STARTED, (damaged,)).untold == (untold or (("home",) if own == "off" else ()))
 
 
 def test_the_text_shows_only_what_needs_attention_when_asked() -> None:
@@ -137,7 +232,11 @@ def test_the_json_has_the_documented_shape() -> None:
         "newest": "2026-11-22T21:48:00Z",
         "newest_id": "a1b2c3d4e5f6",
         "age_seconds": 10800,
+        "proved": None,
         "max_age_seconds": 86400,
+        "limit_seconds": 86400,
+        "files": None,
+        "size_bytes": None,
         "snapshots": 41,
         "source": "restic",
         "findings": [],
@@ -145,6 +244,7 @@ def test_the_json_has_the_documented_shape() -> None:
         "took_seconds": 1.235,
         "push": "accepted",
         "push_message": None,
+        "lines": [],
     }
     assert office == {
         **web,
@@ -156,6 +256,7 @@ def test_the_json_has_the_documented_shape() -> None:
         "newest": None,
         "newest_id": None,
         "age_seconds": None,
+        "limit_seconds": None,
         "snapshots": None,
         "push": "failed",
         "push_message": "kuma.example.com did not answer in time",

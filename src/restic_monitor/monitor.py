@@ -10,7 +10,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +19,7 @@ from restic_monitor.model import (
     Code,
     Delivery,
     Event,
+    Line,
     Looking,
     NoTimesError,
     Observation,
@@ -39,6 +40,15 @@ _PUSH_LIMIT_SECONDS = 240.0
 """Far beyond what `http` allows an answer and its retry: reached only when something hangs that knows no deadline."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Push:
+    """Which receiver is told: of which result, of which of its lines (None: of the result itself), of those receivers."""
+
+    result: int
+    line: int | None
+    receiver: int
+
+
 @dataclass(slots=True)
 class _Task:
     """Something that a worker does within `seconds`; `limit` is on `time.monotonic`'s scale, set when it begins."""
@@ -46,7 +56,7 @@ class _Task:
     work: Callable[[], object]
     seconds: float
     repository: Repository | None = None
-    push: tuple[int, int] | None = None
+    push: _Push | None = None
     begun: float = 0.0
     limit: float = 0.0
     given_up: bool = False
@@ -133,14 +143,15 @@ class Monitor:
         self._checked = time.monotonic()
         self._numbers = iter(range(1 << 62))
         self._results: dict[int, Result] = {}
-        self._deliveries: dict[int, dict[int, Delivery]] = {}
+        self._deliveries: dict[int, dict[_Push, Delivery]] = {}
         self._open = 0
         """Tasks that were queued and have not ended."""
         for repository in repositories:
             self._queue_look(repository)
 
     def run(self) -> Iterator[Event]:
-        """Every watch's Result as soon as it is judged (`deliveries` None), and again when its receivers were told."""
+        """Every watch's Result as soon as it is judged (`deliveries` None), and again when its receivers were told, those of
+        its lines included."""
         while self._open and not self._stopped:
             yield from self._fill()
             yield from self._next_end()
@@ -205,16 +216,15 @@ class Monitor:
 
     def _end(self, task: _Task, outcome: object, looks: bool) -> Iterator[Event]:
         if task.push:
-            yield from self._told(*task.push, self._delivery(outcome))
+            yield from self._told(task.push, self._delivery(outcome))
         elif task.repository and looks:
             if isinstance(outcome, Repository):
                 self._queue_look(outcome)
                 return
-            looked = outcome if isinstance(outcome, _Looked) else _Looked(self._no_results(task.repository, task, outcome))
-            for result in looked.results:
-                yield from self._judged(result, looked)
+            looked = outcome if isinstance(outcome, _Looked) else _Looked(self._no_result(task.repository, task, outcome))
+            yield from self._judged(looked)
 
-    def _no_results(self, repository: Repository, task: _Task, outcome: object) -> list[Result]:
+    def _no_result(self, repository: Repository, task: _Task, outcome: object) -> Result:
         took = timedelta(seconds=time.monotonic() - task.begun)
         if isinstance(outcome, Exception):
             return _unseen(repository, Code.ERROR, f"internal error: {self._bug(outcome)}", took)
@@ -234,33 +244,34 @@ class Monitor:
         self.bugs.append(where)
         return where
 
-    def _judged(self, result: Result, looked: _Looked) -> Iterator[Result]:
-        number = next(self._numbers)
-        receivers = result.watch.receivers
-        if not receivers:
-            yield replace(result, deliveries=())
+    def _judged(self, looked: _Looked) -> Iterator[Result]:
+        number, result = next(self._numbers), looked.result
+        if not result.receivers:
+            yield _with_deliveries(result, {})
             return
         self._results[number] = result
         self._deliveries[number] = {}
-        for index, receiver in enumerate(receivers):
-            self._queue(self._pushes, _Task(_send(receiver, result, looked), _PUSH_LIMIT_SECONDS, push=(number, index)))
+        for line, told in ((None, result), *enumerate(result.lines)):
+            for index, receiver in enumerate(told.watch.receivers):
+                push = _Push(number, line, index)
+                self._queue(self._pushes, _Task(_send(receiver, told, looked), _PUSH_LIMIT_SECONDS, push=push))
         yield result
 
-    def _told(self, number: int, index: int, delivery: Delivery) -> Iterator[Result]:
-        result, deliveries = self._results[number], self._deliveries[number]
-        deliveries[index] = delivery
-        if len(deliveries) == len(result.watch.receivers):
-            yield replace(result, deliveries=tuple(each for _, each in sorted(deliveries.items())))
+    def _told(self, push: _Push, delivery: Delivery) -> Iterator[Result]:
+        result, deliveries = self._results[push.result], self._deliveries[push.result]
+        deliveries[push] = delivery
+        if len(deliveries) == result.receivers:
+            yield _with_deliveries(result, deliveries)
 
 
 class _Looked:
     """What a look gave. It is kept for the next one to be compared with once every receiver has taken its result: a warning
     that is given once would otherwise be lost with a push that failed."""
 
-    def __init__(self, results: list[Result], keep: Callable[[], None] | None = None) -> None:
-        self.results = results
+    def __init__(self, result: Result, keep: Callable[[], None] | None = None) -> None:
+        self.result = result
         self._keep = keep
-        self._untold = sum(len(result.watch.receivers) for result in results)
+        self._untold = result.receivers
         self._lock = threading.Lock()
         if not self._untold:
             self._done()
@@ -294,16 +305,38 @@ def _look(repository: Repository, seconds: float) -> Callable[[], _Looked | Repo
         except ProbeError as error:
             return _Looked(_unseen(repository, error.code, error.message, timedelta(seconds=time.monotonic() - begun)))
         took = timedelta(seconds=time.monotonic() - begun)
-        now = datetime.now(UTC)
-        count = _count(seen)
-        notes = (*repository.notes, *seen.notes)
-        results = [
-            Result(watch, tuple(check.judge(seen, now) for check in watch.checks), seen.source, took, count, notes)
-            for watch in repository.watches
-        ]
-        return _Looked(results, seen.keep)
+        return _Looked(_judge(repository, seen, took, datetime.now(UTC)), seen.keep)
 
     return look
+
+
+def _judge(repository: Repository, seen: Observation, took: timedelta, now: datetime) -> Result:
+    watch, notes = repository.watch, (*repository.notes, *seen.notes)
+    verdicts = tuple(check.judge(seen, now) for check in watch.checks)
+    if not watch.expect:
+        return Result(watch, verdicts, seen.source, took, _count(seen), notes)
+    expected, lines = watch.expect.judge(seen, now)
+    results = _lines(watch, lines, seen.source, took)
+    return Result(watch, (expected, *verdicts), seen.source, took, _count(seen), notes, lines=results)
+
+
+def _lines(watch: Watch, lines: Iterable[Line], source: str, took: timedelta) -> tuple[Result, ...]:
+    def result(line: Line) -> Result:
+        part = Watch(line.name, receivers=watch.tell.get(line.name, ()), max_age=line.max_age)
+        return Result(part, line.verdicts, source, took, line.snapshots)
+
+    return tuple(map(result, lines))
+
+
+def _with_deliveries(result: Result, deliveries: Mapping[_Push, Delivery]) -> Result:
+    """The same, with how telling ended: in the order of the receivers."""
+
+    def of(line: int | None) -> tuple[Delivery, ...]:
+        found = ((push.receiver, delivery) for push, delivery in deliveries.items() if push.line == line)
+        return tuple(delivery for _, delivery in sorted(found, key=lambda pair: pair[0]))
+
+    lines = tuple(replace(line, deliveries=of(index)) for index, line in enumerate(result.lines))
+    return replace(result, deliveries=of(None), lines=lines)
 
 
 def _count(seen: Observation) -> int | None:
@@ -312,11 +345,10 @@ def _count(seen: Observation) -> int | None:
     return None if seen.stored is None else len(seen.stored.files)
 
 
-def _unseen(repository: Repository, code: Code, message: str, took: timedelta) -> list[Result]:
-    def result(watch: Watch) -> Result:
-        return Result(watch, (unknown(code, message),), repository.probe.source, took, notes=repository.notes)
-
-    return [result(watch) for watch in repository.watches]
+def _unseen(repository: Repository, code: Code, message: str, took: timedelta) -> Result:
+    watch, source, reason = repository.watch, repository.probe.source, unknown(code, message)
+    lines = _lines(watch, watch.expect.unseen(reason) if watch.expect else (), source, took)
+    return Result(watch, (reason,), source, took, notes=repository.notes, lines=lines)
 
 
 def _send(receiver: Receiver, result: Result, looked: _Looked) -> Callable[[], Delivery]:

@@ -84,11 +84,16 @@ def _end_children() -> None:
 def _keep(results: dict[str, Result], event: Event) -> None:
     if isinstance(event, Result):
         results[event.watch.name] = event
-        for delivery in event.deliveries or ():
-            if not delivery.accepted:
-                log.error("%s: push failed: %s", event.watch.name, delivery.message)
-        if event.deliveries is not None:
-            log.info("%s: %s %s", event.watch.name, event.status.name, event.message)
+        for part in event.parts:
+            _log(event.watch.name if part is event else f"{event.watch.name}/{part.watch.name}", part)
+
+
+def _log(name: str, part: Result) -> None:
+    for delivery in part.deliveries or ():
+        if not delivery.accepted:
+            log.error("%s: push failed: %s", name, delivery.message)
+    if part.deliveries is not None:
+        log.info("%s: %s %s", name, part.status.name, part.message)
 
 
 def _shown(events: Iterable[Event], repositories: Sequence[Repository], common: Common, options: Options) -> Iterator[Event]:
@@ -99,7 +104,7 @@ def _shown(events: Iterable[Event], repositories: Sequence[Repository], common: 
     from restic_monitor.outputs import terminal  # noqa: PLC0415 - rich is for terminals only
 
     screen = terminal.console(sys.stdout, os.environ)
-    yield from terminal.Watching(screen, [w.name for r in repositories for w in r.watches]).follow(events)
+    yield from terminal.Watching(screen, [repository.name for repository in repositories]).follow(events)
 
 
 def _report(
@@ -111,7 +116,7 @@ def _report(
     *,
     complete: bool,
 ) -> Report:
-    names = [watch.name for repository in repositories for watch in repository.watches]
+    names = [repository.name for repository in repositories]
     return Report(
         started,
         tuple(results[name] for name in names if name in results),
@@ -151,12 +156,10 @@ def _exit_status(report: Report, options: Options, ended: int) -> int:
         return nagios.exit_status(report)
     if ended:
         return ended
-    failing = [result for result in report.results if result.status.failing]
     if options.ok_when_told:
-        untold = [result.watch.name for result in failing if not result.watch.receivers]
-        if untold:
-            log.error("nobody is told of %s: no push_url or push_token", ", ".join(untold))
-        return 3 if untold or report.failed_pushes else 0
+        if report.untold:
+            log.error("nobody is told of %s: no push_url or push_token", ", ".join(report.untold))
+        return 3 if report.untold or report.failed_pushes else 0
     if report.failed_pushes:
         return 3
-    return 1 if failing else 0
+    return 1 if any(result.status.failing for result in report.results) else 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from restic_monitor import __version__
@@ -24,7 +24,18 @@ def render(report: Report) -> str:
 
 
 def _result(report: Report, result: Result) -> dict[str, Any]:
+    return {
+        **_part(report, result),
+        "source": result.source,
+        "took_seconds": round(result.took.total_seconds(), 3),
+        "lines": [_part(report, line) for line in report.lines(result)],
+    }
+
+
+def _part(report: Report, result: Result) -> dict[str, Any]:
+    """What is said of a repository, and of each line of it."""
     newest = result.newest
+    summary = newest.summary if newest else None
     return {
         "name": result.watch.name,
         "status": result.status.name.lower(),
@@ -32,16 +43,22 @@ def _result(report: Report, result: Result) -> dict[str, Any]:
         "message": result.message,
         "newest": _moment(newest.time) if newest else None,
         "newest_id": newest.id if newest else None,
-        "age_seconds": None if result.age is None else int(result.age.total_seconds()),
-        "max_age_seconds": None if result.watch.max_age is None else int(result.watch.max_age.total_seconds()),
+        "proved": _moment(newest.proved) if newest and newest.proved else None,
+        "age_seconds": _seconds(result.age),
+        "max_age_seconds": _seconds(result.watch.max_age),
+        "limit_seconds": _seconds(result.limit),
+        "files": summary.files if summary else None,
+        "size_bytes": summary.size_bytes if summary else None,
         "snapshots": result.snapshots,
-        "source": result.source,
         "findings": list(result.findings),
-        "notes": list(result.notes),
-        "took_seconds": round(result.took.total_seconds(), 3),
+        "notes": list(result.all_notes),
         "push": report.push(result),
         "push_message": report.push_message(result) or None,
     }
+
+
+def _seconds(duration: timedelta | None) -> int | None:
+    return None if duration is None else int(duration.total_seconds())
 
 
 def _moment(moment: datetime) -> str:

@@ -19,9 +19,11 @@ def render(report: Report) -> str:
     worst = max(report.results, key=lambda result: result.status, default=None)
     detail = f"; {worst.watch.name}: {worst.message}" if worst and worst.status > Status.UP else ""
     summary = _clean(f"{_WORDS[exit_status(report)]} - {counted(report)}{unfinished}{pushes}{detail}")
-    data = " ".join(_data(result) for result in report.results if result.age is not None)
+    data = " ".join(_data(name, part) for result in report.results for name, part in _parts(result) if part.age is not None)
     lines = [f"RESTIC {summary}" + (f" | {data}" if data else "")]
-    lines += [_clean(_line(report, result)) for result in report.shown]
+    for result in report.shown:
+        lines.append(_clean(_line(report, result.watch.name, result)))
+        lines += [_clean(_line(report, f"{result.watch.name}/{line.watch.name}", line)) for line in report.lines(result)]
     lines += [_clean(f"WARNING: {warning}") for warning in report.warnings]
     return "\n".join(lines) + "\n"
 
@@ -41,16 +43,23 @@ def exit_status(report: Report) -> int:
     return _CODES[worst]
 
 
-def _line(report: Report, result: Result) -> str:
+def _parts(result: Result) -> list[tuple[str, Result]]:
+    """What has a value: a repository, or each of its lines."""
+    if not result.lines:
+        return [(result.watch.name, result)]
+    return [(f"{result.watch.name}/{line.watch.name}", line) for line in result.lines]
+
+
+def _line(report: Report, name: str, result: Result) -> str:
     failed = f" (push failed: {report.push_message(result)})" if report.push(result) == "failed" else ""
-    notes = "".join(f" [{note}]" for note in result.notes)
-    return f"{_WORDS[_CODES[result.status]]}: {result.watch.name}: {result.message}{notes}{failed}"
+    notes = "".join(f" [{note}]" for note in result.all_notes)
+    return f"{_WORDS[_CODES[result.status]]}: {name}: {result.message}{notes}{failed}"
 
 
-def _data(result: Result) -> str:
+def _data(name: str, result: Result) -> str:
     """Age in seconds with its limit as the critical threshold. Quotes are doubled, "=" may not stand in a label."""
-    label = _clean(result.watch.name).replace("'", "''").replace("=", "_")
-    limit = "" if result.watch.max_age is None else str(int(result.watch.max_age.total_seconds()))
+    label = _clean(name).replace("'", "''").replace("=", "_")
+    limit = "" if result.limit is None else str(int(result.limit.total_seconds()))
     age = 0 if result.age is None else int(result.age.total_seconds())
     return f"'{label}'={age}s;;{limit};0"
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from restic_monitor.model import Result, Status
+from restic_monitor.model import SUMMED_UP, Result, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +27,27 @@ class Report:
     @property
     def shown(self) -> tuple[Result, ...]:
         """With `only_failing`, what needs somebody's attention: not UP, or not told."""
-        return tuple(r for r in self.results if not self.only_failing or r.status > Status.UP or not r.told)
+        return tuple(result for result in self.results if any(map(self._is_shown, result.parts)))
+
+    def lines(self, result: Result) -> tuple[Result, ...]:
+        """Of its lines those to be shown."""
+        return tuple(filter(self._is_shown, result.lines))
+
+    def _is_shown(self, result: Result) -> bool:
+        return not self.only_failing or result.status > Status.UP or not result.told
+
+    @property
+    def accepted_pushes(self) -> int:
+        return sum(1 for result in self.results for part in result.parts if self.push(part) == "accepted")
 
     @property
     def failed_pushes(self) -> int:
-        return sum(1 for result in self.results if not result.told)
+        return sum(1 for result in self.results for part in result.parts if not part.told)
+
+    @property
+    def untold(self) -> tuple[str, ...]:
+        """What is DOWN or UNKNOWN and has nobody to be told: repositories, and lines of those that have no receiver, either."""
+        return tuple(name for result in self.results if not result.watch.receivers for name in _untold(result))
 
     def push(self, result: Result) -> str:
         """accepted, failed, or off: no push address, `--no-push`, or interrupted before."""
@@ -42,6 +58,16 @@ class Report:
     def push_message(self, result: Result) -> str:
         """Why a push failed, or what would have been pushed."""
         return "; ".join(delivery.message for delivery in result.deliveries or () if delivery.message)
+
+
+def _untold(result: Result) -> list[str]:
+    """Of a repository without receivers. That its lines are bad is told where they all have theirs."""
+    lines = [line.watch.name for line in result.lines if line.status.failing and not line.watch.receivers]
+    if lines:
+        return [f"{result.watch.name}/{name}" for name in lines]
+    own = [verdict for verdict in result.verdicts if verdict.check != SUMMED_UP] if result.lines else result.verdicts
+    failing = any(verdict.status.failing for verdict in own)
+    return [result.watch.name] if failing else []
 
 
 _WORDS = ((Status.DOWN, "down"), (Status.UNKNOWN, "unknown"), (Status.WARN, "warn"), (Status.UP, "up"))

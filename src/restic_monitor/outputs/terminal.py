@@ -15,7 +15,7 @@ from rich.text import Text
 
 from restic_monitor.model import Event, Looking, Result, Status, one_line
 from restic_monitor.outputs.report import Report
-from restic_monitor.outputs.text import notes, push_note, summary
+from restic_monitor.outputs.text import INDENT, notes, push_note, summary
 
 _STYLES = {Status.UP: "green", Status.WARN: "yellow", Status.UNKNOWN: "magenta", Status.DOWN: "bold red"}
 
@@ -30,6 +30,8 @@ def table(report: Report) -> RenderableType:
     lines = _grid()
     for result in report.shown:
         _row(lines, result, notes(result), push_note(report, result))
+        for line in report.lines(result):
+            _row(lines, line, notes(line), push_note(report, line) if line.watch.receivers else "", indent=INDENT)
     parts: list[RenderableType] = [lines] if report.shown else []
     if report.unfinished:
         parts.append(Text(f"interrupted; not finished: {', '.join(map(one_line, report.unfinished))}", style="yellow"))
@@ -73,10 +75,17 @@ class Watching:
         lines = _grid()
         room = max(1, self._screen.size.height - len(self._looking) - 2)
         for result in list(self._results.values())[-room:]:
-            _row(lines, result, notes(result), "  …" if result.deliveries is None else "" if result.told else "  [PUSH FAILED]")
+            _row(lines, result, notes(result), _pushed(result))
         for name, since in list(self._looking.items()):
             lines.add_row(Text("…", style="dim"), Text(one_line(name)), Text(f"{time.monotonic() - since:.0f}s", style="dim"))
         return Group(lines, self._bar)
+
+
+def _pushed(result: Result) -> str:
+    """While the run goes on."""
+    if result.deliveries is None:
+        return "  …"
+    return "" if all(part.told for part in result.parts) else "  [PUSH FAILED]"
 
 
 def _grid() -> Table:
@@ -87,8 +96,9 @@ def _grid() -> Table:
     return lines
 
 
-def _row(lines: Table, result: Result, notes: str, pushed: str) -> None:
+def _row(lines: Table, result: Result, notes: str, pushed: str, *, indent: str = "") -> None:
     message = Text(result.message)
     message.append(notes, style="dim")
     message.append(pushed, style="bold red" if "FAILED" in pushed else "dim")
-    lines.add_row(Text(result.status.name, style=_STYLES[result.status]), Text(one_line(result.watch.name)), message)
+    status, name = Text(result.status.name, style=_STYLES[result.status]), Text(f"{indent}{one_line(result.watch.name)}")
+    lines.add_row(status, name, message)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterator
 
 from restic_monitor.model import Result, one_line
 from restic_monitor.outputs.report import Report, counted
 
+INDENT = "  "
+"""In front of the name of a line."""
+
 
 def render(report: Report) -> str:
-    rows = [row(report, result) for result in report.shown]
+    rows = [row for result in report.shown for row in rows_of(report, result)]
     widths = [max((width(line[column]) for line in rows), default=0) for column in (0, 1)]
     lines = [f"{_pad(status, widths[0])}  {_pad(name, widths[1])}  {text}" for status, name, text in rows]
     if report.unfinished:
@@ -19,14 +23,17 @@ def render(report: Report) -> str:
     return "".join(f"{line.rstrip()}\n" for line in lines)
 
 
-def row(report: Report, result: Result) -> tuple[str, str, str]:
-    """Status, name, and the message with what else is to be known."""
-    return result.status.name, one_line(result.watch.name), result.message + notes(result) + push_note(report, result)
+def rows_of(report: Report, result: Result) -> Iterator[tuple[str, str, str]]:
+    """Status, name, and the message with what else is to be known: of a repository, and below it of its lines."""
+    yield result.status.name, one_line(result.watch.name), result.message + notes(result) + push_note(report, result)
+    for line in report.lines(result):
+        pushed = push_note(report, line) if line.watch.receivers else ""
+        yield line.status.name, f"{INDENT}{one_line(line.watch.name)}", line.message + notes(line) + pushed
 
 
 def notes(result: Result) -> str:
     """About the look: what is good to know."""
-    return "".join(f"  [{one_line(note)}]" for note in result.notes)
+    return "".join(f"  [{one_line(note)}]" for note in result.all_notes)
 
 
 def push_note(report: Report, result: Result) -> str:
@@ -42,7 +49,7 @@ def push_note(report: Report, result: Result) -> str:
 
 def summary(report: Report) -> str:
     """ "3 repositories: 1 down, 2 up; 3 pushed"."""
-    accepted = sum(1 for result in report.results if report.push(result) == "accepted")
+    accepted = report.accepted_pushes
     parts = [counted(report)]
     if not report.telling:
         parts.append("nothing pushed (--no-push)")
