@@ -199,6 +199,10 @@ def _configuration(example: str) -> list[str]:
         *_terms(map(_key, keys.TOP.values())),
         ".SS Keys of a repository",
         *_terms(map(_key, repository)),
+        ".SS Keys of an expectation",
+        *_terms(map(_key, [*keys.EXPECTATION.values(), *keys.EXPECTATION_LISTS.values(), keys.IGNORE])),
+        ".SS Keys of an ignored group",
+        *_terms(map(_key, [*keys.IGNORED.values(), *keys.IGNORED_LISTS.values()])),
         ".SS Instead of a value",
         *_terms((bold(f"{{{name}: ...}}"), SOURCES[name][0]) for name in keys.SOURCES),
     ]

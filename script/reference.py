@@ -30,7 +30,8 @@ PAGE = """\
 Made by `script/reference` from the program itself: keys, exit statuses, variables, message codes. What they are for is in
 [Configuration](configuration.md); all commands and options are in the man page, and behind `--help`.
 
-- [Top level](#top-level) · [Keys of a repository](#keys-of-a-repository) · [Types](#types) · [Sources](#sources)
+- [Top level](#top-level) · [Keys of a repository](#keys-of-a-repository) · [Keys of an expectation](#keys-of-an-expectation)
+- [Types](#types) · [Sources](#sources)
 - [Exit status](#exit-status) · [Environment](#environment) · [Message codes](#message-codes)
 
 ## Top level
@@ -44,6 +45,18 @@ Keys that begin with `x-` are ignored: a place for anchors.
 *Where*: `both` may stand in `defaults`, too. The repository's own value wins; `null`, `~` or nothing means "not set".
 
 {repository}
+
+## Keys of an expectation
+
+Below a name in [`expect`](configuration.md#expectations), which is the host where nothing else is asked for.
+
+{expectation}
+
+## Keys of an ignored group
+
+Of an entry of `ignore`. All that are given must match, and one entry suffices.
+
+{ignored}
 
 ## Types
 
@@ -59,10 +72,22 @@ Keys that begin with `x-` are ignored: a place for anchors.
 | number or share | `20`, `50%`, or `off` |
 | list of `key=value` | restic's extended options; one needs no list |
 | names and texts | `NAME: value`; `null` removes what is set elsewhere |
+| schedule | five fields of cron, in quotes: `"0 22 * * 1-5"`; `MON-FRI` and `JAN` work, `L` is the last day of the month |
+| time zone | a name of the time zone database: `Europe/Berlin`, `UTC` |
+| whole number | `1000` |
+| size | `500MB` (powers of 1000), `5GiB` (of 1024), `1.5TiB`; without a unit bytes |
+| share | `30%`, from `1%` to `99%`, or `off` |
+| date | `2026-01-31`, which is its midnight in UTC, or `2026-01-31T22:00:00+01:00` |
+| glob | `*`, `?` and `[…]` as in file names; `[*]` is a star |
+| list of texts | one needs no list |
+| list of `host`, `paths`, `tags` | one needs no list |
+| names and their keys | `NAME: {{…}}`, at least one |
+| list of entries | `[{{…}}, {{…}}]`, each with at least one key |
 
 ## Sources
 
-Instead of a value, except of a boolean, of `mode`, `jobs` and `connections`: [where secrets may be](configuration.md#secrets).
+Instead of a value, except of a boolean, of `mode`, `group_by`, `jobs` and `connections`:
+[where secrets may be](configuration.md#secrets).
 
 {sources}
 
@@ -141,6 +166,8 @@ def page() -> str:
             "key | where | type | default | meaning",
             [(_code(k.name), "both" if k.defaults else "repository", k.kind, _default(k), k.about) for k in repository],
         ),
+        expectation=_keys([*keys.EXPECTATION.values(), *keys.EXPECTATION_LISTS.values(), keys.IGNORE], keys.ALL_EXPECTATION),
+        ignored=_keys([*keys.IGNORED.values(), *keys.IGNORED_LISTS.values()], keys.ALL_IGNORED),
         sources=table("source | means", [(f"`{{{name}: …}}`", SOURCES[name][0]) for name in keys.SOURCES]),
         statuses=table("status | meaning", reference.EXIT_STATUSES),
         exceptions=table("command | status", [(_code(name), about) for name, about in reference.EXCEPTIONS.items()]),
@@ -148,6 +175,11 @@ def page() -> str:
         of_restic=table("variable | meaning", _variables(reference.OF_RESTIC)),
         codes=table("message | code | status | meaning | what to do", _codes()),
     )
+
+
+def _keys(of: Sequence[Key], order: Sequence[str]) -> str:
+    rows = sorted(of, key=lambda key: order.index(key.name))
+    return table("key | type | default | meaning", [(_code(k.name), k.kind, _default(k), k.about) for k in rows])
 
 
 def table(head: str, rows: Sequence[Sequence[str]]) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from restic_monitor.config import find, reader
 from restic_monitor.config.build import Builder
 from restic_monitor.errors import ConfigError
-from restic_monitor.model import Repository
+from restic_monitor.model import Receiver, Repository
 from restic_monitor.probes.restic import Restic
 from restic_monitor.receivers.uptime_kuma import UptimeKuma
 
@@ -65,8 +65,16 @@ def restic(repository: Repository) -> Restic:
 
 def push_address(repository: Repository) -> str | None:
     """Where the repository's result is sent, token included; None when it is not."""
-    (watch,) = repository.watches
-    for receiver in watch.receivers:
+    return _address(repository.watch.receivers)
+
+
+def push_addresses(repository: Repository) -> dict[str, str | None]:
+    """The same for each line that is told of by itself."""
+    return {name: _address(receivers) for name, receivers in repository.watch.tell.items()}
+
+
+def _address(receivers: Sequence[Receiver]) -> str | None:
+    for receiver in receivers:
         assert isinstance(receiver, UptimeKuma)
         return receiver.address.origin + receiver.address.path
     return None

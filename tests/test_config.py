@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from configs import SEED, build, builder, problems, push_address, restic, write
 from restic_monitor.checks.freshness import Freshness
 from restic_monitor.config import find, reader
-from restic_monitor.config.keys import LISTS, MAPPINGS, REPOSITORY, SOURCES, TOP
+from restic_monitor.config.keys import EXPECTATION, EXPECTATION_LISTS, LISTS, MAPPINGS, REPOSITORY, SOURCES, TOP
 from restic_monitor.errors import UsageError
 from restic_monitor.model import Repository
+from restic_monitor.recency import MaxAge
 
 PASSWORD = {"RESTIC_PASSWORD": "pw"}
 
@@ -28,9 +29,10 @@ def environment(repository: Repository) -> dict[str, str]:
 
 
 def limit(repository: Repository) -> tuple[timedelta, str]:
-    check = repository.watches[0].checks[0]
+    check = repository.watch.checks[0]
     assert isinstance(check, Freshness)
-    return check.limit, check.shown
+    assert isinstance(check.rule, MaxAge)
+    return check.rule.limit, check.rule.shown
 
 
 # the seed's example
@@ -148,7 +150,8 @@ def test_every_key_may_stand_in_defaults_except_push_token(tmp_path: Path) -> No
     values = {"url": "/srv", "max_age": "1d", "push_url": "https://kuma/", "password": "x", "password_file": "pw"}
     values |= {"password_command": "c", "restic": "restic", "cache_dir": "c", "timeout": "1m", "cacert": "cert"}
     values |= {"tls_client_cert": "cert", "restic_options": "a.b=c", "extra_env": "{A: a}"}
-    values |= {"mode": "restic", "max_vanished": "50%"}
+    values |= {"mode": "restic", "max_vanished": "50%", "schedule": "0 22 * * *", "timezone": "Europe/Berlin", "grace": "1d"}
+    values |= {"min_files": "1", "min_size": "1GiB", "max_shrink": "50%", "baseline": "2026-01-01", "expect": "{web: {}}"}
     values |= dict.fromkeys(("insecure_no_password", "enabled", "insecure_tls"), "true")
     assert set(values) == {*REPOSITORY, *LISTS, *MAPPINGS} - {"push_token"}
     for key, value in values.items():
@@ -477,6 +480,10 @@ NAMES = st.sampled_from(
         *REPOSITORY,
         *LISTS,
         *MAPPINGS,
+        *EXPECTATION,
+        *EXPECTATION_LISTS,
+        "ignore",
+        "before",
         *TOP,
         *SOURCES,
         "defaults",

@@ -13,15 +13,16 @@ from restic_monitor.config import reader
 from restic_monitor.errors import UsageError
 
 KEYS = (
-    "url, max_age, mode, max_vanished, push_url, push_token, password, password_file, password_command, insecure_no_password, "
-    "restic, cache_dir, timeout, enabled, cacert, tls_client_cert, insecure_tls, restic_options, extra_env"
+    "url, max_age, schedule, timezone, grace, mode, max_vanished, min_files, min_size, max_shrink, baseline, push_url, "
+    "push_token, password, password_file, password_command, insecure_no_password, restic, cache_dir, timeout, enabled, cacert, "
+    "tls_client_cert, insecure_tls, restic_options, extra_env, expect"
 )
 TOP_KEYS = "jobs, connections, timeout, defaults, repositories"
 SUPPORTED = 'only {{ .Name }} and {{ "{{" }} are supported'
 QUOTES = 'put the value in quotes: "{{ .Name }}"'
 SOURCES = "must be one value, or one of {from_file: …}, {from_env: …}, {from_credential: …}"
 EXAMPLE = "write it like 1d, 6h, 90m, 2w or 1d12h"
-COVER = "the healthy one would cover for the sick one; give each repository a push monitor of its own"
+COVER = "the healthy one would cover for the sick one; give each a push monitor of its own"
 NO_PASSWORD = (
     "write password_file: PATH there or in defaults, or set RESTIC_PASSWORD, RESTIC_PASSWORD_FILE or RESTIC_PASSWORD_COMMAND "
     "in the environment or in an --environment-file"

@@ -1,4 +1,4 @@
-"""Durations: what people write, what Go's tool took, and what is refused with a sentence."""
+"""Durations and sizes: what people write, what Go's tool took, and what is refused with a sentence."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from restic_monitor.quantity import format_duration, parse_duration
+from restic_monitor.quantity import format_duration, format_size, parse_duration, parse_size
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
@@ -124,3 +124,84 @@ def test_any_text_is_a_positive_duration_or_refused_with_a_sentence(text: str) -
 )
 def test_durations_are_shown_short_and_rounded_down(duration: timedelta, text: str) -> None:
     assert format_duration(duration) == text
+
+
+# sizes
+
+
+@pytest.mark.parametrize(
+    ("text", "size_bytes"),
+    [
+        ("0", 0),
+        ("1048576", 1 << 20),
+        ("12B", 12),
+        ("1kB", 1000),
+        ("1KB", 1000),
+        ("500MB", 500_000_000),
+        ("5GiB", 5 << 30),
+        ("5 GiB", 5 << 30),
+        ("1.5TiB", 3 << 39),
+        (".5KiB", 512),
+        ("0GB", 0),
+        ("1PiB", 1 << 50),
+        ("2TB", 2_000_000_000_000),
+        ("0.3KiB", 307),
+    ],
+)
+def test_sizes_as_people_write_them(text: str, size_bytes: int) -> None:
+    assert parse_size(text) == size_bytes
+
+
+SIZES = "write it like 500MB, 5GiB or 1.5TiB"
+SIZE_UNITS = "the units are kB, MB, GB, TB, PB and KiB, MiB, GiB, TiB, PiB"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", f"'' is not a size; {SIZES}"),
+        ("big", f"'big' is not a size; {SIZES}"),
+        ("-1GiB", f"'-1GiB' is not a size; {SIZES}"),
+        ("1,5GiB", f"'1,5GiB' is not a size; {SIZES}"),
+        ("5  GiB", f"'5  GiB' is not a size; {SIZES}"),
+        ("١GiB", f"'١GiB' is not a size; {SIZES}"),
+        ("5G", "'5G': 'G' is not a unit of size; did you mean 5GB (powers of 1000) or 5GiB (of 1024)?"),
+        ("5m", "'5m': 'm' is not a unit of size; did you mean 5MB (powers of 1000) or 5MiB (of 1024)?"),
+        ("5gib", "'5gib': 'gib' is not a unit of size; did you mean 5GiB?"),
+        ("5Gb", "'5Gb': 'Gb' is not a unit of size; did you mean 5GB?"),
+        ("5EiB", f"'5EiB': 'EiB' is not a unit of size; {SIZE_UNITS}"),
+        ("5bytes", f"'5bytes': 'bytes' is not a unit of size; {SIZE_UNITS}"),
+        ("1.5", f"'1.5' is no whole number of bytes; {SIZES}"),
+        ("1.5B", f"'1.5B' is no whole number of bytes; {SIZES}"),
+        ("9999PiB", f"'9999PiB' is more than any disk holds; {SIZES}"),
+        ("9" * 1_100_000, f"this is not a size; {SIZES}"),
+    ],
+)
+def test_what_is_no_size_is_refused_with_an_example(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=r".") as error:
+        parse_size(text)
+    assert str(error.value) == message
+
+
+@given(st.integers(0, 1 << 60))
+def test_a_shown_size_is_never_larger_than_the_real_one_and_near_it(size_bytes: int) -> None:
+    shown = parse_size(format_size(size_bytes))
+    assert size_bytes * 0.9 - 1 <= shown <= size_bytes
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "text"),
+    [
+        (0, "0B"),
+        (1023, "1023B"),
+        (1024, "1KiB"),
+        ((5 << 30) - 1, "4.9GiB"),
+        (5 << 30, "5GiB"),
+        (1023 << 20, "1023MiB"),
+        (int(54.37 * (1 << 30)), "54.3GiB"),
+        (3 << 39, "1.5TiB"),
+        (5000 << 50, "5000PiB"),
+    ],
+)
+def test_sizes_are_shown_short_and_rounded_down(size_bytes: int, text: str) -> None:
+    assert format_size(size_bytes) == text

@@ -24,7 +24,7 @@ from conftest import Run
 from restic_monitor import environment
 from restic_monitor.cli import cli
 from restic_monitor.commands import reference
-from restic_monitor.config import keys, reader
+from restic_monitor.config import keys, kinds, reader
 from restic_monitor.config.keys import Context, Key
 from restic_monitor.config.schema import schema
 from restic_monitor.model import Code, Status
@@ -140,7 +140,7 @@ def test_the_man_page_has_every_command_option_key_status_and_variable() -> None
         assert f".SS restic-monitor {name}\n" in text
         for parameter in command.params:
             assert parameter.param_type_name == "argument" or f"{', '.join(parameter.opts)}" in text, parameter
-    for name in (*keys.TOP, *keys.REPOSITORY, *keys.LISTS, *keys.MAPPINGS):
+    for name in (*keys.TOP, *keys.REPOSITORY, *keys.LISTS, *keys.MAPPINGS, *keys.ALL_EXPECTATION, *keys.ALL_IGNORED):
         assert re.search(rf"(?m)^{name} \(", text), name
     terms = [*(row.numbers for row in reference.EXIT_STATUSES), *(", ".join(row.names) for row in reference.VARIABLES)]
     for term in terms:
@@ -206,6 +206,15 @@ def with_names(node: object) -> object:
     return [with_names(item) for item in node] if isinstance(node, list) else node
 
 
+OF_EXPECTATIONS = (
+    *keys.EXPECTATION.values(),
+    *keys.EXPECTATION_LISTS.values(),
+    keys.IGNORE,
+    *keys.IGNORED.values(),
+    *keys.IGNORED_LISTS.values(),
+)
+
+
 @cache
 def validator() -> Draft202012Validator:
     return Draft202012Validator(schema())
@@ -241,6 +250,8 @@ def test_the_schema_describes_every_key_and_gives_its_default() -> None:
         *keys.REPOSITORY,
         *keys.LISTS,
         *keys.MAPPINGS,
+        *keys.ALL_EXPECTATION,
+        *keys.ALL_IGNORED,
         *keys.SOURCES,
     }
     for name, made in found:
@@ -249,8 +260,13 @@ def test_the_schema_describes_every_key_and_gives_its_default() -> None:
     repository = schema()["$defs"]["repository"]["properties"]
     assert {name: made["default"] for name, made in repository.items() if "default" in made} == {
         "max_age": "1d",
+        "timezone": "UTC",
+        "grace": "4h",
         "mode": "auto",
         "max_vanished": "off",
+        "min_files": 0,
+        "min_size": "0",
+        "max_shrink": "off",
         "insecure_no_password": False,
         "restic": "restic",
         "timeout": "2m",
@@ -260,7 +276,7 @@ def test_the_schema_describes_every_key_and_gives_its_default() -> None:
 
 
 def test_every_default_is_one_that_its_key_takes() -> None:
-    for key in (*keys.REPOSITORY.values(), *keys.TOP.values()):
+    for key in (*keys.REPOSITORY.values(), *keys.TOP.values(), *OF_EXPECTATIONS):
         assert bool(key.default) != bool(key.without), key.name
         assert not key.default or key.value(key.default, Context("web", Path("/"))) is not None
 
@@ -278,6 +294,7 @@ def test_a_file_without_a_mistake_of_its_own_passes_the_schema(case: Any, tmp_pa
 
 
 WEB = "repositories:\n  web:\n    url: /srv\n    "
+EXPECT = f"{WEB}expect:\n      a: "
 FINE = {
     "plain values that YAML takes for something else": f"{WEB}push_token: 0123\n    password: true\n    cache_dir: 5\n"
     "    extra_env: {A: 1, B: 1.5, C: no, D: 2024-01-01, E: ~, F: '', G: .inf}",
@@ -291,6 +308,13 @@ FINE = {
     "a duration from a file": f"{WEB}max_age: {{from_file: '~/{{{{ .Name }}}}'}}\n    max_vanished: {{from_env: 5}}",
     "numbers in quotes": f"jobs: '8'\nconnections: 010\n{WEB}max_vanished: ' 50 %'",
     "capitals": f"{WEB}mode: FAST\n    enabled: Yes\n    max_vanished: OFF\n    insecure_tls: 'On'",
+    "expectations that are hosts": f"{EXPECT}{{}}\n      b: ~\n      1: \n      'c d/e': {{host: ''}}\n      f: {{host: 5}}",
+    "an expectation with everything": f"{EXPECT}{{host: b, paths: [/c, 1], tags: d, schedule: '0 22 * * MON-FRI', grace: 1h, "
+    "timezone: Europe/Berlin, min_files: 5, min_size: 1.5 GiB, max_shrink: ' 5 %', baseline: 2026-01-01, push_token: 1}",
+    "groups": f"{EXPECT}{{group_by: [host, tags], ignore: [{{host: a*, tags: []}}, {{before: '2026-01-01T00:00:00Z'}}]}}",
+    "limits that are off": f"{WEB}min_files: 0\n    min_size: 0\n    max_shrink: OFF\n    baseline:\n    expect: ~",
+    "a size in bytes": f"{WEB}min_size: 1048576\n    min_files: '007'",
+    "expectations from elsewhere": f"{EXPECT}{{host: {{from_env: A}}, paths: [{{from_file: b}}], min_size: {{from_env: C}}}}",
     "switches as YAML 1.1 has them": f"{WEB}enabled: on\n    insecure_tls: no\n    insecure_no_password: 'yes'",
 }
 
@@ -334,6 +358,32 @@ MISTAKES = {
     "a number for a switch": f"{WEB}enabled: 1",
     "no number": f"{WEB}max_vanished: many",
     "more than all": f"{WEB}max_vanished: 101%",
+    "days of the month in words": f"{WEB}schedule: daily",
+    "a schedule by its name": f"{WEB}schedule: '@daily'",
+    "six fields": f"{WEB}schedule: 0 0 22 * * *",
+    "a list of time zones": f"{WEB}timezone: [UTC]",
+    "half a file": f"{WEB}min_files: '1.5'",
+    "less than no file": f"{WEB}min_files: -1",
+    "a size in gigs": f"{WEB}min_size: 5G",
+    "no size": f"{WEB}min_size: big",
+    "all may be gone": f"{WEB}max_shrink: 100%",
+    "a share without its sign": f"{WEB}max_shrink: 50",
+    "a day as people say it": f"{WEB}baseline: 31.12.2026",
+    "a moment without a time zone": f"{WEB}baseline: 2026-01-01T00:00:00",
+    "expectations without any": f"{WEB}expect: {{}}",
+    "a list of expectations": f"{WEB}expect: [a]",
+    "an expectation that is a word": f"{EXPECT}b",
+    "an expectation without a name": f"{WEB}expect: {{'': {{}}}}",
+    "a typo in an expectation": f"{EXPECT}{{hots: b}}",
+    "a key of a repository in an expectation": f"{EXPECT}{{password: b}}",
+    "a key of an expectation in a repository": f"{WEB}host: a",
+    "a tag with a comma": f"{EXPECT}{{tags: 'b,c'}}",
+    "an empty path": f"{EXPECT}{{paths: ['']}}",
+    "grouped by what is not there": f"{EXPECT}{{group_by: [hosts]}}",
+    "groups from elsewhere": f"{EXPECT}{{group_by: {{from_env: A}}}}",
+    "one group that is ignored, without a list": f"{EXPECT}{{group_by: host, ignore: {{host: a}}}}",
+    "all groups ignored": f"{EXPECT}{{group_by: host, ignore: [{{}}]}}",
+    "a typo in an ignored group": f"{EXPECT}{{group_by: host, ignore: [{{hots: a}}]}}",
     "too many jobs": f"jobs: 10001\n{WEB}",
     "no jobs": f"jobs: 0\n{WEB}",
     "half a job": f"jobs: 1.5\n{WEB}",
@@ -367,15 +417,30 @@ PIECES: dict[object, list[str]] = {
     keys.count: ["0", "1", "8", "64", "10000", " ", "+", "-", "."],
     keys.boolean: ["true", "True", "yes", "ON", "off", "no", "1", "0"],
     keys.mode: ["auto", "Fast", "LISTING", "restic", "x"],
+    kinds.schedule: ["0", "22", "*", " ", "  ", "1-5", "MON", "@", "/2", "L", "\t", "61"],
+    kinds.zone: ["Europe", "/", "Berlin", "UTC", " ", "..", "Etc"],
+    kinds.number: ["0", "7", "1000", "-", " ", ".", "+"],
+    kinds.size: ["0", "1.5", "500", "GiB", "MB", "KB", "B", "k", " ", ".", "-", "PiB"],
+    kinds.shrinkage: ["0", "5", "50", "100", "%", " ", "off", "OFF"],
+    kinds.moment: ["2026-01-31", "T", "t", " ", "22:00", ":59", ".5", "Z", "z", "+01:00", "-", "x"],
+    kinds.tag: ["a", ",", " ", "ä", "\n"],
+    kinds.group: ["host", "paths", "tags", ",", " "],
     keys.option: ["a", ".", "=", "-", "s3.region", " ", "{", "\n", "ä"],
 }
-KEYS = (*keys.TOP.values(), *keys.REPOSITORY.values(), *keys.LISTS.values(), *keys.MAPPINGS.values())
+KEYS = (*keys.TOP.values(), *keys.REPOSITORY.values(), *keys.LISTS.values(), *keys.MAPPINGS.values(), *OF_EXPECTATIONS)
 BRACES = ["{", "{{", "}", "}}", " ", "- ", " -", "-", ".Name", '"{{"', '"}}"', "~", "/", "a", "ä", "\n", "\t", "{{ .Name }}"]
 
 
 def written(key: Key) -> st.SearchStrategy[str]:
     """Texts near what a key takes."""
     return st.lists(st.sampled_from(PIECES.get(key.parse, BRACES)), max_size=8).map("".join)
+
+
+def placed(key: Key, value: object) -> dict[str, object]:
+    """Where it may stand in a repository."""
+    if key in (*keys.IGNORED.values(), *keys.IGNORED_LISTS.values()):
+        return {"expect": {"a": {"group_by": "host", "ignore": [{key.name: value}]}}}
+    return {"expect": {"a": {key.name: value}}} if key in OF_EXPECTATIONS else {key.name: value}
 
 
 @pytest.mark.parametrize("key", KEYS, ids=lambda key: key.name)
@@ -388,8 +453,8 @@ def test_the_schema_refuses_no_value_that_the_program_takes(key: Key, data: st.D
     except ValueError:
         return
     made = {"A": text} if key.name == "extra_env" else text
-    block = {"url": "/srv"} | ({key.name: made} if key.name in {*keys.REPOSITORY, *keys.LISTS, *keys.MAPPINGS} else {})
-    document = {"repositories": {"web": block}} | ({key.name: text} if key.name in keys.TOP else {})
+    block = {"url": "/srv"} | (placed(key, made) if key not in keys.TOP.values() else {})
+    document = {"repositories": {"web": block}} | ({key.name: text} if key in keys.TOP.values() else {})
     assert [error.message for error in validator().iter_errors(document)] == []
     if re.fullmatch(r"[\w.%]+", text):
         assert refusals(yaml.safe_dump(document).replace("'", "")) == []

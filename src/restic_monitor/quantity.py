@@ -1,4 +1,6 @@
-"""Durations as people write them: "1d12h" and Go's "1h30m" to `timedelta` and back. A day is 24 hours."""
+"""Durations and sizes as people write them: "1d12h" and Go's "1h30m" to `timedelta` and back, "5GiB" to bytes and back.
+
+A day is 24 hours."""
 
 from __future__ import annotations
 
@@ -69,3 +71,46 @@ def format_duration(duration: timedelta, parts: int = 2) -> str:
         if len(words) == parts:
             break
     return "".join(words) or "0s"
+
+
+_SIZES = {"B": 1, "kB": 1000, "KB": 1000, "MB": 1000**2, "GB": 1000**3, "TB": 1000**4, "PB": 1000**5}
+_SIZES |= {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40, "PiB": 1 << 50}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?|\.\d+) ?([a-zA-Z]*)", re.ASCII)
+_SIZE_EXAMPLE = "write it like 500MB, 5GiB or 1.5TiB"
+
+
+def parse_size(text: str) -> int:
+    """ "5GiB" → bytes. Units: kB MB GB TB PB are powers of 1000, KiB MiB GiB TiB PiB of 1024; without one it is bytes.
+
+    Raises ValueError with a sentence for the user.
+    """
+    found = _SIZE.fullmatch(text) if len(text) <= _LENGTH_LIMIT else None
+    if not found:
+        shown = repr(text) if len(text) <= _LENGTH_LIMIT else "this"
+        raise ValueError(f"{shown} is not a size; {_SIZE_EXAMPLE}")
+    number, unit = found.groups()
+    if unit and unit not in _SIZES:
+        raise ValueError(f"{text!r}: {unit!r} is not a unit of size; {_unit_meant(number, unit)}")
+    size = Decimal(number) * _SIZES[unit or "B"]
+    if size != int(size) and unit in ("", "B"):
+        raise ValueError(f"{text!r} is no whole number of bytes; {_SIZE_EXAMPLE}")
+    if size > 1 << 63:
+        raise ValueError(f"{text!r} is more than any disk holds; {_SIZE_EXAMPLE}")
+    return int(size)
+
+
+def _unit_meant(number: str, unit: str) -> str:
+    first = unit[0].upper()
+    if unit.lower() in ("k", "m", "g", "t", "p"):
+        return f"did you mean {number}{first}B (powers of 1000) or {number}{first}iB (of 1024)?"
+    close = next((known for known in _SIZES if known.lower() == unit.lower()), None)
+    return f"did you mean {number}{close}?" if close else "the units are kB, MB, GB, TB, PB and KiB, MiB, GiB, TiB, PiB"
+
+
+def format_size(size_bytes: int) -> str:
+    """Bytes → "4.9GiB": one digit behind the point where there are one or two before it, rounded down (no size is made
+    larger)."""
+    unit = next((unit for unit in ("PiB", "TiB", "GiB", "MiB", "KiB") if size_bytes >= _SIZES[unit]), "B")
+    whole, rest = divmod(size_bytes, _SIZES[unit])
+    tenth = 10 * rest // _SIZES[unit]
+    return f"{whole}.{tenth}{unit}" if whole < 100 and tenth else f"{whole}{unit}"

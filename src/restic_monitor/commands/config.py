@@ -11,15 +11,14 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from restic_monitor import environment as environments
-from restic_monitor import location, process
+from restic_monitor import process
+from restic_monitor.commands import shown
 from restic_monitor.commands.common import Common, close, load, report_bugs
 from restic_monitor.commands.signals import stopping
 from restic_monitor.config import keys, modes
 from restic_monitor.config.build import DEFAULT_CONNECTIONS, Builder
-from restic_monitor.config.draft import Block, Setting
-from restic_monitor.config.keys import Context
+from restic_monitor.config.draft import Block
 from restic_monitor.config.problems import dotted
-from restic_monitor.config.sources import Source
 from restic_monitor.config.surroundings import Sketch
 from restic_monitor.errors import ConfigError, UsageError
 from restic_monitor.model import Repository, Result, one_line
@@ -94,10 +93,10 @@ def _version(program: str, environment: Mapping[str, str]) -> str:
     found = re.match(r"restic (\d{1,6})\.(\d{1,6})(\.\d+)?\S*", ended.stdout.decode("utf-8", "replace"))
     if ended.status != 0 or not found:
         raise UsageError(f"the program {program} does not answer `version` as restic does; is restic: right?")
-    shown = one_line(found[0])
+    version = one_line(found[0])
     if (int(found[1]), int(found[2])) < _OLDEST:
-        raise UsageError(f"the program {program} is too old: {shown}; install 0.14 or newer, or set restic:")
-    return f"{shown} ({program})"
+        raise UsageError(f"the program {program} is too old: {version}; install 0.14 or newer, or set restic:")
+    return f"{version} ({program})"
 
 
 def _reach(repositories: Sequence[Repository], builder: Builder, stages: _Stages) -> int:
@@ -109,9 +108,16 @@ def _reach(repositories: Sequence[Repository], builder: Builder, stages: _Stages
     if received:
         process.end_all()
         return 128 + received[0]
-    if untold := [w.name for r in repositories for w in r.watches if not w.receivers]:
+    if untold := [repository.name for repository in repositories if not _told(repository, builder)]:
         stages.say("push", f"nobody is told, for want of a push address: {', '.join(untold)}", word="note")
     return report_bugs(monitor) or (1 if unreached else 0)
+
+
+def _told(repository: Repository, builder: Builder) -> bool:
+    """Somebody is told of the repository, or of each of its expectations."""
+    watch, draft = repository.watch, builder.draft
+    expected = next(draft.expected(block) for block in draft.repositories if block.name == repository.name)
+    return bool(watch.receivers) or (bool(expected) and expected.keys() <= watch.tell.keys())
 
 
 def _reached(result: Result, stages: _Stages) -> bool:
@@ -136,7 +142,7 @@ def show(common: Common, names: Sequence[str]) -> int:
         ("timeout", "2m"),
     ):
         setting = builder.draft.top.get(name)
-        lines.append(_line("", name, str(setting.raw) if setting else default, setting.origin if setting else "default"))
+        lines.append(shown.line("", name, str(setting.raw) if setting else default, setting.origin if setting else "default"))
     lines.append("repositories:")
     for block in builder.select(names):
         lines += _block(builder, block)
@@ -147,18 +153,17 @@ def show(common: Common, names: Sequence[str]) -> int:
 def _block(builder: Builder, block: Block) -> list[str]:
     draft = builder.draft
     lines = [f"  {dotted('', block.name)}:"]
+    judged = () if draft.expected(block) else (*shown.rule(builder, block, "    "), *shown.limits(builder, block, "    "))
     for name in keys.REPOSITORY:
         setting = draft.setting(block, name)
         if name in keys.PASSWORDS and setting not in draft.password_settings(block):
             continue
         if name == "mode":
-            lines.append(_line("    ", name, *modes.chosen(builder.mode, builder.values, block)))
-        elif setting:
-            lines.append(_line("    ", name, _shown(setting, block, builder), setting.origin))
-        elif name == "max_age":
-            lines.append(_line("    ", name, "1d", "default"))
+            lines += [*judged, shown.line("    ", name, *modes.chosen(builder.mode, builder.values, block))]
+        elif setting and name not in (*keys.RULES, *keys.LIMITS):
+            lines.append(shown.line("    ", name, shown.value(setting, block, builder), setting.origin))
     lines += [
-        _line("    ", "restic_options", _shown_option(setting), setting.origin)
+        shown.line("    ", "restic_options", shown.option(setting), setting.origin)
         for setting in draft.setting_list(block, "restic_options")
     ]
     sketch = builder.surroundings.sketch(block)
@@ -166,6 +171,7 @@ def _block(builder: Builder, block: Block) -> list[str]:
     lines += ["    extra_env:", *extra] if extra else []
     if not draft.password_settings(block):
         lines += _other_password(sketch)
+    lines += shown.expectations(builder, block)
     how = builder.foretold(block)
     return [*lines, f"    # looked at by {how}"] if how else lines
 
@@ -173,7 +179,7 @@ def _block(builder: Builder, block: Block) -> list[str]:
 def _extra_env(sketch: Sketch) -> list[str]:
     """What `extra_env` adds; without the defaults that a group of credentials in the repository replaces."""
     return [
-        _line("      ", name, HIDDEN if isinstance(setting.raw, str) else str(setting.raw), setting.origin)
+        shown.line("      ", name, HIDDEN if isinstance(setting.raw, str) else str(setting.raw), setting.origin)
         for name, setting in sketch.settings.items()
         if setting.key.name == "extra_env"
     ]
@@ -181,40 +187,12 @@ def _extra_env(sketch: Sketch) -> list[str]:
 
 def _unset(builder: Builder, block: Block) -> list[str]:
     names = {**builder.draft.defaults.extra_env, **block.extra_env}
-    return [_line("      ", name, "null", "unset") for name, setting in names.items() if not setting]
+    return [shown.line("      ", name, "null", "unset") for name, setting in names.items() if not setting]
 
 
 def _other_password(sketch: Sketch) -> list[str]:
     """Where the password comes from when no key names it. restic prefers the command, then the file."""
     for name in reversed(environments.PASSWORD):
         if name in sketch.variables and sketch.variables[name].value:
-            return [_line("    ", "password", HIDDEN, f"{name} of {sketch.variables[name].origin}")]
+            return [shown.line("    ", "password", HIDDEN, f"{name} of {sketch.variables[name].origin}")]
     return ["    # no password from anywhere"]
-
-
-def _shown(setting: Setting, block: Block, builder: Builder) -> str:
-    if isinstance(setting.raw, Source):
-        return str(setting.raw)
-    if setting.key.name == "push_url":
-        return _base_of(setting.raw)
-    if setting.key.secret:
-        return HIDDEN
-    if setting.key.name == "password_command":  # its arguments may hold a secret
-        return f"{setting.raw.split(maxsplit=1)[0]} …"
-    value = setting.key.value(setting.raw, Context(block.name, builder.draft.folder))
-    return location.shown(value) if isinstance(value, str) else setting.raw
-
-
-def _shown_option(setting: Setting) -> str:
-    name, equals, _ = str(setting.raw).partition("=")
-    return f"{name}{equals}…" if isinstance(setting.raw, str) and keys.is_command(name) else str(setting.raw)
-
-
-def _base_of(push_url: str) -> str:
-    """A push address without what may be a token or a password."""
-    found = re.match(r"(https?://)(?:[^/@]*@)?([\w.-]+(?::\d+)?)(/api/push/|(?=[/?#]|$))", push_url, re.IGNORECASE)
-    return f"{found[1]}{found[2]}{found[3]}…" if found else HIDDEN
-
-
-def _line(indent: str, name: str, value: str, origin: str) -> str:
-    return f"{indent}{name}: {value}".ljust(60) + f"  # {origin}"

@@ -131,6 +131,11 @@ CODES = {
     Code.MISSING: Meaning(
         (Status.DOWN,), "[wait for the first backup](troubleshooting.md#messages-about-a-repository), or correct `url`"
     ),
+    Code.SMALL: Meaning(
+        (Status.DOWN,),
+        "look at what its host backs up: is a disk not mounted, an exclude too wide? If it was you: "
+        "[`baseline`](configuration.md#sizes)",
+    ),
     Code.ERROR: Meaning(
         (Status.DOWN, Status.UNKNOWN),
         "correct what the message names: [by restic](troubleshooting.md#messages-about-a-repository), "

@@ -96,7 +96,7 @@ class Builder:
         http = Http(self.environment, self.connections)
         addresses = push_addresses(self.values, reading=[block.name for block in blocks])
         ways = Ways(self.values, self.surroundings, Storages(http), self.mode, state, remember)
-        made = [self._way(block, addresses.get(block.name), http, ways) for block in blocks]
+        made = [self._way(block, addresses.get(block.name, {}), http, ways) for block in blocks]
         self._passwords(blocks, made)
         self.draft.problems.raise_if_any()
         return [way.repository for way in made if way]
@@ -108,10 +108,11 @@ class Builder:
 
     # one repository
 
-    def _way(self, block: Block, address: uptime_kuma.Address | None, http: Http, ways: Ways) -> Way | None:
+    def _way(self, block: Block, addresses: Mapping[str | None, uptime_kuma.Address], http: Http, ways: Ways) -> Way | None:
         timeout = (self.values.get(block, "timeout") or (self.timeout, ""))[0]
-        receivers = [uptime_kuma.UptimeKuma(http, address, ways.cacert(block))] if address else []
-        return ways.way(block, receivers, timeout)
+        cacert = ways.cacert(block) if addresses else None
+        told = {name: uptime_kuma.UptimeKuma(http, address, cacert) for name, address in addresses.items()}
+        return ways.way(block, told, timeout)
 
     def _passwords(self, blocks: Sequence[Block], made: Iterable[Way | None]) -> None:
         """Every repository that restic looks at has exactly one way to its password; asked before restic is, which would ask

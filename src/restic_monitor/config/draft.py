@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,19 +33,48 @@ class Setting:
 
 
 @dataclass(slots=True)
-class Block:
-    """The keys of `defaults` or of one repository. None in `extra_env` unsets a variable.
-
-    `wrong` are the keys that are noted as a problem already: they are not missing.
-    """
+class Level:
+    """The keys of one mapping of the file. `wrong` are those that are noted as a problem already: they are not missing."""
 
     name: str
     place: Place
+    path: str
     default: bool = False
+    """It is `defaults`, or stands in it."""
     wrong: set[str] = field(default_factory=set)
     settings: dict[str, Setting] = field(default_factory=dict)
     lists: dict[str, list[Setting]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Expected(Level):
+    """One expectation. `ignore` are the groups that are retired: `settings` host and before, `lists` paths and tags."""
+
+    ignore: list[Level] = field(default_factory=list)
+
+    @property
+    def groups(self) -> bool:
+        return bool(self.lists.get("group_by"))
+
+    @property
+    def host(self) -> Setting | str | None:
+        """Where nothing else is asked for, the host has the name."""
+        return self.settings.get("host") or (None if self.lists else self.name)
+
+    @property
+    def all_settings(self) -> Iterator[Setting]:
+        for level in (self, *self.ignore):
+            yield from level.settings.values()
+            yield from itertools.chain(*level.lists.values())
+
+
+@dataclass(slots=True)
+class Block(Level):
+    """`defaults`, or one repository. None in `extra_env` unsets a variable; `expect` is None where it is not set."""
+
     extra_env: dict[str, Setting | None] = field(default_factory=dict)
+    expect: dict[str, Expected] | None = None
+    expect_place: Place | None = None
 
 
 @dataclass(slots=True)
@@ -63,6 +94,20 @@ class Draft:
     def setting(self, block: Block, key: str) -> Setting | None:
         """The value that counts: the repository's, else the default."""
         return block.settings.get(key) or self.defaults.settings.get(key)
+
+    def expected(self, block: Block) -> Mapping[str, Expected]:
+        """The repository's expectations, else those of defaults, by name."""
+        found = self.defaults.expect if block.expect is None else block.expect
+        return found or {}
+
+    def levels(self, block: Block, expected: Expected | None = None) -> tuple[Level, ...]:
+        """Where a value may stand, the nearest first."""
+        return (*([expected] if expected else []), block, self.defaults)
+
+    def nearest(self, block: Block, expected: Expected | None, *names: str) -> Setting | None:
+        """That of these keys which the nearest level names."""
+        found = (level.settings.get(name) for level in self.levels(block, expected) for name in names)
+        return next(filter(None, found), None)
 
     def is_wrong(self, block: Block, *names: str) -> bool:
         """Whether one of these keys was to be set, and could not be understood."""
@@ -87,7 +132,8 @@ class Draft:
     def literal_secrets(self) -> bool:
         """Whether a secret stands in the file itself."""
         blocks = [self.defaults, *self.repositories]
-        return any(_holds_secret(setting) for block in blocks for setting in block.settings.values()) or any(
+        levels = [level for block in blocks for level in (block, *(block.expect or {}).values())]
+        return any(_holds_secret(setting) for level in levels for setting in level.settings.values()) or any(
             setting and isinstance(setting.raw, str) and is_secret_name(name)
             for block in blocks
             for name, setting in block.extra_env.items()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from restic_monitor.config import kinds
 from restic_monitor.quantity import parse_duration
 from restic_monitor.template import expand
 
@@ -50,7 +51,7 @@ class Key:
     @property
     def literal(self) -> bool:
         """Must stand in the file: what the file means as a whole depends on it."""
-        return self.parse in (boolean, count, mode)
+        return self.parse in (boolean, count, mode, kinds.group)
 
     @property
     def kind(self) -> str:
@@ -59,7 +60,7 @@ class Key:
 
     @property
     def example(self) -> str:
-        examples: dict[object, str] = {boolean: "true", mode: "listing"}
+        examples: dict[object, str] = {boolean: "true", mode: "listing", kinds.group: "host"}
         return examples.get(self.parse, "8")
 
 
@@ -165,9 +166,52 @@ KINDS: dict[object, str] = {
     vanished: "number or share",
     option: "list of `key=value`",
     anything: "names and texts",
+    kinds.schedule: "schedule",
+    kinds.zone: "time zone",
+    kinds.number: "whole number",
+    kinds.size: "size",
+    kinds.shrinkage: "share",
+    kinds.moment: "date",
+    kinds.name: "text",
+    kinds.pattern: "glob",
+    kinds.place: "list of texts",
+    kinds.tag: "list of texts",
+    kinds.group: "list of `host`, `paths`, `tags`",
+    kinds.expectations: "names and their keys",
+    kinds.entries: "list of entries",
 }
 
 _ELSEWHERE = "from the environment"
+_LAST_PART = "the last part of the Push URL; the whole URL does, too, and then goes where it says"
+_RULES = (
+    Key(
+        "max_age",
+        duration,
+        "how old the newest snapshot may be; exactly that old is fresh",
+        default="1d",
+    ),
+    Key(
+        "schedule",
+        kinds.schedule,
+        "when a backup is due, instead of `max_age`: `0 22 * * 1-5`; [the last one that is `grace` past]"
+        "(configuration.md#max_age-or-schedule) must be there",
+        without="`max_age` counts",
+    ),
+    Key("timezone", kinds.zone, "where `schedule` counts its hours, summer time and all: `Europe/Berlin`", default="UTC"),
+    Key("grace", duration, "how late a snapshot of `schedule` may be", default="4h"),
+)
+_LIMITS = (
+    Key("min_files", kinds.number, "fewer files in the newest snapshot are down; 0 for off", default="0"),
+    Key("min_size", kinds.size, "less in the newest snapshot is down: `5GiB`; 0 for off", default="0"),
+    Key(
+        "max_shrink",
+        kinds.shrinkage,
+        "the newest snapshot may have that much less, in files and in bytes, than [those before it]"
+        "(configuration.md#sizes); `30%`, or `off`",
+        default="off",
+    ),
+    Key("baseline", kinds.moment, "snapshots from before are not compared with: how a person accepts a change", without="none"),
+)
 _REPOSITORY = (
     Key(
         "url",
@@ -176,14 +220,15 @@ _REPOSITORY = (
         "write the whole path); `~` is not expanded",
         without="required",
     ),
-    Key("max_age", duration, "how old the newest snapshot may be; exactly that old is fresh", default="1d"),
+    *_RULES,
     Key("mode", mode, "how it is looked at: [the four modes](listing.md#choosing-it)", default="auto"),
     Key(
         "max_vanished",
         vanished,
-        "more snapshots gone since the last look warn; `20`, or a share of them, `50%`; [by listing](listing.md#warnings)",
+        "more snapshots gone since the last look warn; `20`, or a share of them, `50%`",
         default="off",
     ),
+    *_LIMITS,
     Key(
         "push_url",
         template,
@@ -195,7 +240,7 @@ _REPOSITORY = (
     Key(
         "push_token",
         text,
-        "the last part of the Push URL; the whole URL does, too, and then goes where it says",
+        _LAST_PART,
         without="none",
         secret=True,
         defaults=False,
@@ -230,8 +275,55 @@ MAPPINGS = {
         "variables for [restic, and for listings](configuration.md#the-environment-of-restic)",
         without="none",
         secret=True,
-    )
+    ),
+    "expect": Key(
+        "expect",
+        kinds.expectations,
+        "what is [expected of each machine](configuration.md#expectations); a repository's replaces that of `defaults`",
+        without="only the newest snapshot is judged",
+    ),
 }
+_INHERITED = tuple(replace(key, default="", without="the repository's") for key in (*_RULES, *_LIMITS))
+_EXPECTATION = (
+    Key("host", kinds.name, 'snapshots of this host; `""`: without one', without="NAME, where nothing else is asked for"),
+    *_INHERITED,
+    Key(
+        "push_token",
+        text,
+        f"a monitor of its own, not with `group_by`: {_LAST_PART}",
+        without="only the repository's is told",
+        secret=True,
+    ),
+)
+EXPECTATION = {key.name: key for key in _EXPECTATION}
+EXPECTATION_LISTS = {
+    "paths": Key(
+        "paths", kinds.place, "snapshots that have all of these, as restic shows them; and maybe others", without="any"
+    ),
+    "tags": Key("tags", kinds.tag, "snapshots that carry all of these", without="any"),
+    "group_by": Key(
+        "group_by",
+        kinds.group,
+        "a line for each host (or set of paths, of tags) among the snapshots that no other expectation matches",
+        without="one line",
+    ),
+}
+IGNORE = Key(
+    "ignore",
+    kinds.entries,
+    "groups of `group_by` that are retired; [their keys](reference.md#keys-of-an-ignored-group)",
+    without="none",
+)
+IGNORED = {
+    "host": Key("host", kinds.pattern, "groups of hosts that match: `test-*`; case counts", without="any"),
+    "before": Key("before", kinds.moment, "groups whose newest snapshot is older", without="any"),
+}
+IGNORED_LISTS = {
+    "paths": Key("paths", kinds.place, "groups with exactly these; `[]`: without any", without="any"),
+    "tags": Key("tags", kinds.tag, "groups with exactly these; `[]`: without any", without="any"),
+}
+LIMITS = ("min_files", "min_size", "max_shrink", "baseline")
+RULES = ("max_age", "schedule", "timezone", "grace")
 _TOP = (
     Key("jobs", count, "looks at once that start a process: restic, ssh, rclone", without="number of cores"),
     Key("connections", count, "listings at once over the network or of a disk; and pushes at once", default="64"),
@@ -247,6 +339,8 @@ SOURCES = ("from_file", "from_env", "from_credential", "credential_path")
 
 _ALL_REPOSITORY = [*REPOSITORY, *LISTS, *MAPPINGS]
 _ALL_TOP = [*TOP, *SECTIONS]
+ALL_EXPECTATION = ("host", *EXPECTATION_LISTS, "ignore", *(name for name in EXPECTATION if name != "host"))
+ALL_IGNORED = ("host", *IGNORED_LISTS, "before")
 
 
 def shown(key: str) -> str:
@@ -267,8 +361,15 @@ def unknown(key: str, *, top: bool) -> str:
     here, elsewhere = (_ALL_TOP, _ALL_REPOSITORY) if top else (_ALL_REPOSITORY, _ALL_TOP)
     if key in elsewhere:
         return "belongs in defaults or in a repository" if top else "belongs at the top level of the file"
+    if not top and key in ALL_EXPECTATION:
+        return f"belongs in an expectation, below a name in expect: expect: {{NAME: {{{key}: …}}}}"
+    return strange(key, here)
+
+
+def strange(key: str, names: Sequence[str]) -> str:
+    """The sentence about a key that is none of these."""
     if re.search(r"[:=].", key):
         return "unknown key; write key: value, with a blank behind the colon"
-    if meant := similar(key, here):
+    if meant := similar(key, names):
         return f"unknown key; did you mean {meant}?"
-    return f"unknown key; the keys are {', '.join(here)}"
+    return f"unknown key; the keys are {', '.join(names)}"

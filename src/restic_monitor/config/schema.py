@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from restic_monitor.config import keys
+from restic_monitor.config import keys, kinds
 from restic_monitor.config.keys import Key
 from restic_monitor.environment import REFUSED
 
@@ -26,10 +26,19 @@ _EACH_UNIT_ONCE = "".join(f"(?!.*{unit}.*{unit})" for unit in "wdhms")
 _DURATION = rf"^(?=.*[1-9]){_EACH_UNIT_ONCE}(?:(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)[wdhms])+$"
 _COUNT = r"^0*(?:[1-9][0-9]{0,3}|10000)$"
 _VANISHED = r"^\s*[0-9]{1,7}\s*$|^\s*0*(?:[0-9]{1,2}|100)\s*%$|^[Oo][Ff][Ff]$"
+_SCHEDULE = r"^\s*[^\s@]\S*(?:\s+\S+){4}\s*$"
+_NUMBER = r"^[0-9]{1,15}$"
+_SIZE = r"^(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+) ?(?:B|kB|KB|[MGTP]B|[KMGTP]iB)?$"
+_SHRINKAGE = r"^\s*(?:0?[1-9]|[1-9][0-9])\s*%$|^[Oo][Ff][Ff]$"
+_DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[Tt ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]+)?)?(?:[Zz]|[+-][0-9]{2}:[0-9]{2}))?$"
+_TAG = r"^[^,\u0000]+$"
+_GROUP = rf"^(?:{'|'.join(kinds.GROUPS)})$"
+_ANYTHING = r"^[^\u0000]*$"
 _OPTION = r"^(?!-)[^=\u0000]*\.[^=\u0000]*=[^\u0000]*$"
 _VARIABLE = rf"^(?!(?:{'|'.join(REFUSED)})$|RESTIC_MONITOR_)[A-Za-z_][A-Za-z0-9_.-]*$"
 _CREDENTIAL = r"^(?!\.\.?$)(?:[\w.@:-]|[^\u0000-\u007f])+$"
 _REPOSITORY_NAME = r"^(?=.*\S)[^\u0000-\u001f\u007f]+$"
+_EXPECTED_NAME = "a name of an expectation is one line of visible characters"
 _NO_CREDENTIAL = "is not the name of a credential"
 _NO_TEMPLATE = "is empty, or holds a template that is not supported: only {{ .Name }} is"
 SOURCES = {
@@ -74,6 +83,8 @@ def schema() -> Schema:
         "$defs": {
             "repository": _block(block),
             "defaults": _block([key for key in block if key.defaults]),
+            "expectation": _block([*keys.EXPECTATION.values(), *keys.EXPECTATION_LISTS.values(), keys.IGNORE]),
+            "ignored": {**_block([*keys.IGNORED.values(), *keys.IGNORED_LISTS.values()]), "minProperties": 1},
             **{kind.__name__: made for kind, made in _kinds().items()},
             "source": _source("from_file", "from_env", "from_credential"),
             "source_of_a_path": _source(*keys.SOURCES),
@@ -100,7 +111,8 @@ def _property(key: Key) -> Schema:
 
 
 def _default(key: Key) -> Any:
-    return key.value(key.default, keys.Context("", Path())) if key.parse in (keys.boolean, keys.count) else key.default
+    as_it_is_read = key.parse in (keys.boolean, keys.count, kinds.number)
+    return key.value(key.default, keys.Context("", Path())) if as_it_is_read else key.default
 
 
 def _kinds() -> dict[Any, Schema]:
@@ -146,9 +158,61 @@ def _kinds() -> dict[Any, Schema]:
         keys.anything: {
             "type": ["object", "null"],
             "propertyNames": _pattern(_VARIABLE, "is not the name of a variable, or one that is not passed on to restic"),
-            "additionalProperties": _text(r"^[^\u0000]*$", "holds a NUL", source="source_of_a_path"),
+            "additionalProperties": _text(_ANYTHING, "holds a NUL", source="source_of_a_path"),
+        },
+        **_kinds_of_expectations(),
+    }
+
+
+def _kinds_of_expectations() -> dict[Any, Schema]:
+    return {
+        kinds.schedule: {
+            "type": ["string", "null", "object"],
+            **_pattern(_SCHEDULE, "write five fields of cron, like 0 22 * * 1-5"),
+            "$ref": "#/$defs/source",
+        },
+        kinds.zone: _text(_TEXT, "write a name like Europe/Berlin, or UTC"),
+        kinds.number: _number(_NUMBER, "is not a whole number; write it like 1000, or 0 for off", 999_999_999_999_999),
+        kinds.size: _number(_SIZE, "write it like 500MB, 5GiB or 1.5TiB", 1 << 63),
+        kinds.shrinkage: {
+            "type": ["string", "null", "object"],
+            **_pattern(_SHRINKAGE, "is not a share from 1% to 99%; write it like 50%, or off"),
+            "$ref": "#/$defs/source",
+        },
+        kinds.moment: {
+            "type": ["string", "null", "object"],
+            **_pattern(_DATE, "write it like 2026-01-31 or 2026-01-31T22:00:00+01:00"),
+            "$ref": "#/$defs/source",
+        },
+        kinds.name: _text(_ANYTHING, "holds a NUL"),
+        kinds.pattern: _text(_ANYTHING, "holds a NUL"),
+        kinds.place: _list(_text(_TEXT, "is empty, or holds a NUL")),
+        kinds.tag: _list(_text(_TAG, "is empty, or holds a comma: write a list")),
+        kinds.group: _list({"type": ["string", "null"], **_pattern(_GROUP, "write one or more of host, paths, tags")}),
+        kinds.entries: {"type": ["array", "null"], "items": {"$ref": "#/$defs/ignored"}},
+        kinds.expectations: {
+            "type": ["object", "null"],
+            "minProperties": 1,
+            "propertyNames": _pattern(_REPOSITORY_NAME, _EXPECTED_NAME),
+            "additionalProperties": {"$ref": "#/$defs/expectation"},
         },
     }
+
+
+def _number(pattern: str, otherwise: str, most: int) -> Schema:
+    """A number from 0, or a text that matches."""
+    return {
+        "type": ["number", "string", "null", "object"],
+        "minimum": 0,
+        "maximum": most,
+        **_pattern(pattern, otherwise),
+        "$ref": "#/$defs/source",
+    }
+
+
+def _list(of: Schema) -> Schema:
+    """Several, or one without a list."""
+    return {"anyOf": [of, {"type": "array", "items": of}]}
 
 
 def _pattern(pattern: str, otherwise: str) -> Schema:

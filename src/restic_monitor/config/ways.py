@@ -18,8 +18,9 @@ from restic_monitor.checks.readable import Readable
 from restic_monitor.checks.stored import StoredRecently
 from restic_monitor.checks.strays import Strays
 from restic_monitor.checks.vanished import Vanished
-from restic_monitor.config import keys, modes
+from restic_monitor.config import keys, modes, unseen
 from restic_monitor.config.draft import Block
+from restic_monitor.config.expected import Expecter, max_age_of
 from restic_monitor.config.problems import dotted
 from restic_monitor.config.sources import Source
 from restic_monitor.config.storages import NotListableError, Storages, options_of
@@ -27,12 +28,10 @@ from restic_monitor.config.surroundings import Surroundings
 from restic_monitor.config.values import Values
 from restic_monitor.environment import Variable
 from restic_monitor.http import Tls
-from restic_monitor.model import Check, Probe, Receiver, Repository, Watch
+from restic_monitor.model import Check, Memory, Receiver, Repository, Watch
 from restic_monitor.probes.listing import Listing
 from restic_monitor.secret import Redactor, Secret, secrets_in
 from restic_monitor.state import State
-
-DEFAULT_MAX_AGE = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +48,9 @@ class Asked:
 
     block: Block
     url: str
-    max_age: tuple[timedelta, str]
+    expecter: Expecter
     receivers: tuple[Receiver, ...]
+    tell: Mapping[str, tuple[Receiver, ...]]
     timeout: timedelta
     options: tuple[str, ...]
 
@@ -67,13 +67,14 @@ class Ways:
     state: State | None = None
     remember: bool = True
 
-    def way(self, block: Block, receivers: Sequence[Receiver], timeout: timedelta) -> Way | None:
-        """None when that cannot be told, which is noted."""
+    def way(self, block: Block, told: Mapping[str | None, Receiver], timeout: timedelta) -> Way | None:
+        """None when that cannot be told, which is noted. `told` is who is told of each expectation, and of the repository."""
         url = self.values.get(block, "url")
-        max_age = self.values.get(block, "max_age") or (DEFAULT_MAX_AGE, "1d (default)")
         values = (self.values.value(s, block.name) for s in self.values.draft.setting_list(block, "restic_options"))
         options = tuple(option for option in values if option)
-        asked = Asked(block, url or "", max_age, tuple(receivers), timeout, options)
+        receivers = (told[None],) if None in told else ()
+        tell = {name: (receiver,) for name, receiver in told.items() if name is not None}
+        asked = Asked(block, url or "", Expecter(self.values, block), receivers, tell, timeout, options)
         mode, password = modes.chosen(self.mode, self.values, block)[0], self.surroundings.has_password(block)
         if modes.by_restic_alone(mode, password):
             return self._by_restic(asked)  # also without an address, for the mistakes in its secrets
@@ -95,6 +96,7 @@ class Ways:
         except ValueError as error:
             self._problem(asked.block, "url", str(error))
             return None
+        unseen.refuse(self.values, asked.block, modes.chosen(self.mode, self.values, asked.block), password=password)
         if otherwise:
             restic = self._by_restic(asked)
             return Way(replace(listing, otherwise=restic.repository), restic.environment)
@@ -115,15 +117,13 @@ class Ways:
         storage = self.storages.storage(
             asked.url, options_of(asked.url, asked.options), child, self._tls_of(asked.block, child)
         )
-        memory = None
-        if self.state:
-            memory = self.state.memory(asked.block.name, location.identity(asked.url), writing=self.remember)
+        memory = self._memory(asked, location.identity(asked.url))
         probe = Listing(asked.block.name, storage, self._shown(asked), self._redactor(asked, child), memory, times_needed)
-        checks: list[Check] = [StoredRecently(*asked.max_age), Content(), Keyring()]
-        if limit := self.values.get(asked.block, "max_vanished"):
-            checks.append(Vanished(*limit))
-        checks += [Clock(), Strays(), Locks()]  # what is told once before what stays: messages are cut
-        return _repository(asked, probe, checks)
+        rule, vanished = asked.expecter.rule(), self._vanished(asked)
+        # what is told once before what stays: messages are cut
+        checks: tuple[Check, ...] = (StoredRecently(rule), Content(), Keyring(), *vanished, Clock(), Strays(), Locks())
+        watch = Watch(asked.block.name, checks, asked.receivers, max_age_of(rule))
+        return Repository(asked.block.name, probe, watch, asked.timeout, unseen.notes(self.values, asked.block))
 
     def _tls_of(self, block: Block, child: Mapping[str, str]) -> Tls:
         """restic's own variables count where no key is set. RESTIC_CACERT names several with commas between."""
@@ -156,9 +156,19 @@ class Ways:
             flags=tuple(flags),
             environment={**child, "RESTIC_REPOSITORY": asked.url},
             redact=self._redactor(asked, child),
+            memory=self._memory(asked, f"{location.identity(asked.url)} restic"),
         )
-        repository = _repository(asked, probe, [Freshness(*asked.max_age), Readable()], (note,) if note else ())
+        repository = Repository(block.name, probe, self._watch(asked), asked.timeout, (note,) if note else ())
         return Way(repository, merged)
+
+    def _watch(self, asked: Asked) -> Watch:
+        """What is asked of restic's snapshots: with expectations nothing of their ages and sizes besides."""
+        name, expecter, vanished = asked.block.name, asked.expecter, self._vanished(asked)
+        if expect := expecter.expectations():
+            return Watch(name, (Readable(), *vanished), asked.receivers, expect=expect, tell=asked.tell)
+        rule = expecter.rule()
+        checks: tuple[Check, ...] = (Freshness(rule), Readable(), expecter.plausible(), *vanished)
+        return Watch(name, checks, asked.receivers, max_age_of(rule))
 
     def cacert(self, block: Block) -> str | None:
         return self._readable(block, "cacert")
@@ -183,6 +193,13 @@ class Ways:
 
     # both
 
+    def _vanished(self, asked: Asked) -> list[Check]:
+        limit = self.values.get(asked.block, "max_vanished")
+        return [Vanished(*limit)] if limit else []
+
+    def _memory(self, asked: Asked, identity: str) -> Memory | None:
+        return self.state.memory(asked.block.name, identity, writing=self.remember) if self.state else None
+
     def _shown(self, asked: Asked) -> str:
         source = self.values.draft.setting(asked.block, "url")
         return str(source.raw) if source and isinstance(source.raw, Source) else location.shown(asked.url)
@@ -190,11 +207,6 @@ class Ways:
     def _redactor(self, asked: Asked, child: Mapping[str, str]) -> Redactor:
         secrets = [Secret(text) for text in (*location.passwords(asked.url), *map(_command, asked.options))]
         return Redactor((*secrets_in(child.items()), *secrets), self.values.revealed, self.values.credentials.names)
-
-
-def _repository(asked: Asked, probe: Probe, checks: Sequence[Check], notes: tuple[str, ...] = ()) -> Repository:
-    watch = Watch(asked.block.name, tuple(checks), asked.receivers, asked.max_age[0])
-    return Repository(asked.block.name, probe, (watch,), asked.timeout, notes)
 
 
 def _flag(flag: str, value: str | None) -> list[str]:

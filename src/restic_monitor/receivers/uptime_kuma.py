@@ -52,8 +52,9 @@ class Address:
         return f"{self.origin}{self.path}?{urlencode({**dict(self.query), **parameters}, quote_via=quote)}"
 
 
-def address(push_url: str | None, push_token: str | None) -> Address | None:
-    """Put `push_url` and `push_token` together; None when they name no monitor (a base address without a token).
+def address(push_url: str | None, push_token: str | None, *, beside: bool = False) -> Address | None:
+    """Put `push_url` and `push_token` together; None when they name no monitor (a base address without a token). `beside`:
+    push_url may be the whole address of another monitor, and this one is beside it.
 
     Either may be the whole address that Uptime Kuma shows, `?status=up&msg=OK&ping=` included. Missing and double slashes
     are mended. Raises ValueError with a sentence that shows neither.
@@ -71,7 +72,7 @@ def address(push_url: str | None, push_token: str | None) -> Address | None:
     token = push_token.strip().strip("/").partition("?")[0].rpartition("/")[2] if push_token else ""
     if push_token and not token:
         raise ValueError("push_token holds no token")
-    if parts.token and token and parts.token != token:
+    if parts.token and token and parts.token != token and not beside:
         raise ValueError("push_url ends in a token already; remove push_token, or end push_url in /api/push/")
     token = token or parts.token
     if not token:

@@ -69,6 +69,8 @@ def _settings(builder: Builder, block: Block) -> Iterator[Setting]:
     yield from filter(None, (draft.setting(block, key) for key in keys.REPOSITORY if key not in (*keys.PASSWORDS, "cache_dir")))
     yield from draft.password_settings(block)
     yield from draft.setting_list(block, "restic_options")
+    for expected in draft.expected(block).values():
+        yield from expected.all_settings
     yield from builder.surroundings.sketch(block).settings.values()
 
 
