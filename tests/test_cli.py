@@ -297,7 +297,7 @@ def test_help_names_the_options_and_the_exit_statuses(run: Run, arguments: Seque
 
 def test_the_help_of_the_program_lists_the_commands(run: Run) -> None:
     done = run("--help")
-    for command in ("run", "config", "init", "install-units", "completion"):
+    for command in ("run", "config", "groups", "suggest", "init", "install-units", "completion"):
         assert re.search(rf"^  {command} +\w", done.stdout, re.MULTILINE), command
 
 
@@ -319,7 +319,8 @@ def complete(run: Run, words: str, shell: str = "bash", env: dict[str, str] | No
 def test_completion_offers_commands_options_values_and_names(desk: Desk, run: Run) -> None:
     desk.configure({"web": FRESH, "web two": FRESH, "db": FRESH})
     config = str(desk.config)
-    assert set(complete(run, "restic-monitor ")) == {"run", "config", "init", "install-units", "completion"}
+    commands = {"run", "config", "groups", "suggest", "init", "install-units", "completion"}
+    assert set(complete(run, "restic-monitor ")) == commands
     assert complete(run, "restic-monitor co") == ["config", "completion"] or complete(run, "restic-monitor co") == [
         "completion",
         "config",
@@ -329,7 +330,7 @@ def test_completion_offers_commands_options_values_and_names(desk: Desk, run: Ru
     assert complete(run, "restic-monitor --mode ") == ["auto", "fast", "listing", "restic"]
     assert complete(run, "restic-monitor --format ") == ["text", "json", "nagios"]
     assert complete(run, "restic-monitor run --format n") == ["nagios"]
-    assert set(complete(run, f"restic-monitor -c {config} ")) == {"run", "config", "init", "install-units", "completion"}
+    assert set(complete(run, f"restic-monitor -c {config} ")) == commands
     assert complete(run, f"restic-monitor -c {config} --only") == ["--only-failing"]
     assert complete(run, f"restic-monitor -c {config} run ") == ["web", "web two", "db"]
     assert complete(run, f"restic-monitor run -c {config} d") == ["db"]
