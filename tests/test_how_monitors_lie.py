@@ -134,8 +134,8 @@ def test_case_3_a_listing_cannot_see_a_rewrite_and_does_not_call_it_a_backup(run
 
 
 def test_case_4_future_dated_snapshot(run: Run, tmp_path: Path) -> None:
-    """It would make the repository fresh until that day."""
-    repository = make_repository(tmp_path / "repo", NEWEST, [Backup(ago(48)), Backup(ago(-90 * 24))])
+    """It would make the repository fresh until that day. This restic does not write down when a backup really was."""
+    repository = make_repository(tmp_path / "repo", "0.14", [Backup(ago(48)), Backup(ago(-90 * 24))])
     outcome = run_on(run, repository.path, repository.restic)
     assert (outcome.status, outcome.result["code"]) == ("down", "stale")
     assert "; 1 snapshot is dated in the future (" in outcome.message
@@ -442,7 +442,8 @@ def without_locks(repository: Repository) -> None:
 
 def test_case_28_no_cache_folder_in_a_sandbox(run: Run, tmp_path: Path, restic_version: str) -> None:
     repository = make_repository(tmp_path / "repo", restic_version, [Backup(ago(1))])
-    outcome = run_on(run, repository.path, repository.restic, env={"HOME": "/nonexistent"})
+    env = {"HOME": "/nonexistent", "STATE_DIRECTORY": str(tmp_path / "state")}
+    outcome = run_on(run, repository.path, repository.restic, env=env)
     assert outcome.status == "up", outcome
     assert "cache" not in outcome.completed.stderr
 
@@ -450,7 +451,7 @@ def test_case_28_no_cache_folder_in_a_sandbox(run: Run, tmp_path: Path, restic_v
 def test_case_28_the_cache_of_a_service_is_used(run: Run, tmp_path: Path, restic_version: str) -> None:
     """systemd's CacheDirectory= names it in $CACHE_DIRECTORY."""
     repository = make_repository(tmp_path / "repo", restic_version, [Backup(ago(1))])
-    env = {"HOME": "/nonexistent", "CACHE_DIRECTORY": str(tmp_path / "cache")}
+    env = {"HOME": "/nonexistent", "CACHE_DIRECTORY": str(tmp_path / "cache"), "STATE_DIRECTORY": str(tmp_path / "state")}
     assert run_on(run, repository.path, repository.restic, env=env).status == "up"
     assert list((tmp_path / "cache" / "restic").glob("*/snapshots/*/*"))
 

@@ -313,9 +313,10 @@ def test_no_cache_unless_one_is_named(
 
 def test_a_cache_that_is_named_is_used_and_no_other_is_made(run: Run, tmp_path: Path, restic_version: str) -> None:
     repository = make_repository(tmp_path / "repo", restic_version, [Backup(hours_ago(1))])
-    assert run_on(run, repository.path, repository.restic).status == "up"
+    env = {"STATE_DIRECTORY": str(tmp_path / "state")}
+    assert run_on(run, repository.path, repository.restic, env=env).status == "up"
     assert sorted(path.name for path in run.home.iterdir()) == ["config.yaml"]
-    assert run_on(run, repository.path, repository.restic, cache_dir=str(tmp_path / "cache")).status == "up"
+    assert run_on(run, repository.path, repository.restic, env=env, cache_dir=str(tmp_path / "cache")).status == "up"
     assert list((tmp_path / "cache").glob("*/snapshots/*/*"))
     assert sorted(path.name for path in run.home.iterdir()) == ["config.yaml"]
 
