@@ -32,7 +32,7 @@ from kuma import Kuma
 from proxy import Proxy
 from restic_monitor import location
 from restic_monitor.cli import cli
-from restic_monitor.config import build, keys, modes, storages, ways
+from restic_monitor.config import build, expected, keys, modes, storages
 from restic_monitor.model import Code, Status
 from restic_monitor.quantity import parse_duration
 from restics import CHECKOUT, Backup, Repository, make_repository, missing, require
@@ -50,7 +50,10 @@ OF_OTHERS = {
     "needs $CREDENTIALS_DIRECTORY, which systemd sets",
 }
 """Said by the operating system, or put together in another way."""
-COMMANDS = ("", "run", "config", "config check", "config show", "config schema", "init", "install-units", "completion")
+COMMANDS = (
+    *("", "run", "config", "config check", "config show", "config schema"),
+    *("init", "groups", "suggest", "install-units", "completion"),
+)
 SHELLS = ("sh", "console", "crontab")
 PROGRAM = re.compile(r"(?:^|\$ |&& |; |\| |sudo )(?:(?:[\d*/,-]+ ){5}|(?:\w+=\S+ )*)(?:[~$\w/.\"-]*/)?restic-monitor\"?(?= |$)")
 """Where a command begins: after a prompt, cron's five fields, variables. `systemctl start restic-monitor` is none."""
@@ -176,6 +179,12 @@ def test_the_reference_says_where_each_key_may_stand_and_of_what_type_it_is() ->
         "duration": "duration",
         "mode": "`auto`, `fast`, `listing` or `restic`",
         "vanished": "number or share",
+        "schedule": "schedule",
+        "zone": "time zone",
+        "number": "whole number",
+        "size": "size",
+        "shrinkage": "share",
+        "moment": "date",
     }
     for name, where, kind, *_ in table("docs/reference.md", "Keys of a repository", 5):
         if key := keys.REPOSITORY.get(name.strip("`")):
@@ -186,7 +195,8 @@ def test_the_reference_names_the_defaults_of_the_program() -> None:
     top = {row[0].strip("`"): row[2] for row in table("docs/reference.md", "Top level", 4)}
     repository = {row[0].strip("`"): row[3] for row in table("docs/reference.md", "Keys of a repository", 5)}
     assert parse_duration(top["timeout"]) == parse_duration(repository["timeout"]) == build.DEFAULT_TIMEOUT
-    assert parse_duration(repository["max_age"]) == ways.DEFAULT_MAX_AGE
+    assert parse_duration(repository["max_age"]) == expected.DEFAULT_MAX_AGE
+    assert parse_duration(repository["grace"]) == expected.DEFAULT_GRACE
     assert repository["mode"] == modes.DEFAULT
     assert top["connections"] == str(build.DEFAULT_CONNECTIONS)
 
@@ -228,7 +238,8 @@ def test_the_six_lines_of_the_readme_watch_a_first_repository_from_an_empty_fold
     assert "web-server: 1 snapshot" in ended[0].stdout
     (beat,) = kuma.beats  # neither config check nor --no-push told anybody
     assert (beat.token, beat.status) == (token, "up")
-    assert ended[2].stdout == f"UP  web-server  {beat.msg}\n1 repository: 1 up; 1 pushed\n"
+    note = "  [no file count of web1 (restic before 0.17): an empty backup is not noticed]"
+    assert ended[2].stdout == f"UP  web-server  {beat.msg}{note}\n1 repository: 1 up; 1 pushed\n"
     assert re.fullmatch(r"OK newest 3h\w* old \(limit 26h\); .*", beat.msg)
 
 
@@ -682,7 +693,7 @@ def test_the_page_on_json_has_every_field_of_a_real_run_and_no_other(run: Run, t
         f"""\
 defaults: {{password: {repository.password}, push_url: "{kuma.url}/api/push/"}}
 repositories:
-  web-server: {{url: {repository.path}, push_token: {kuma.add_monitor()}}}
+  web-server: {{url: {repository.path}, push_token: {kuma.add_monitor()}, expect: {{web1: {{}}, web2: {{}}}}}}
   missing: {{url: {tmp_path}/nothing, push_token: unknown}}
 """
     )
@@ -692,10 +703,13 @@ repositories:
     fields = {row[0].strip("`"): row[1] for row in table("docs/json.md", "The document", 3)}
     result_fields = {row[0].strip("`"): row[1] for row in table("docs/json.md", "A result", 3)}
     assert list(fields) == list(document) == list(example)
+    line_fields = list(result_fields)[: list(result_fields).index("push_message") + 1]
     for result in (*document["results"], *example["results"]):
         assert list(result) == list(result_fields)
-        for name, value in result.items():
+        assert all(list(line) == line_fields for line in result["lines"])
+        for name, value in (pair for part in (result, *result["lines"]) for pair in part.items()):
             assert _json_type(value) in [kind.partition(" ")[0] for kind in result_fields[name].split(" or ")], name
+    assert [len(result["lines"]) for result in (*document["results"], *example["results"])] == [2, 0, 1]
     for name, value in document.items():
         assert _json_type(value) == fields[name].partition(" ")[0], name
     assert [result["push"] for result in document["results"]] == ["accepted", "failed"]

@@ -74,7 +74,9 @@ class Site:
 def _fake_restic(folder: Path) -> Path:
     """There is no B2 on this machine."""
     file, id_, moment = folder / "restic-b2", "a1b2c3d4" * 8, datetime.now(UTC).isoformat()
-    file.write_text(f'#!/bin/sh\necho \'[{{"id": "{id_}", "time": "{moment}", "hostname": "web1", "paths": ["/srv"]}}]\'\n')
+    summary = {"total_files_processed": 3, "total_bytes_processed": 5}
+    snapshot = {"id": id_, "time": moment, "hostname": "web1", "paths": ["/srv"], "summary": summary}
+    file.write_text(f"#!/bin/sh\necho '[{json.dumps(snapshot)}]'\n")
     file.chmod(0o755)
     return file
 
