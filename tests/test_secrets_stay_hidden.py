@@ -100,6 +100,7 @@ def cage(run: Run, kuma: Kuma, tmp_path: Path) -> Iterator[Cage]:
     credentials = folder / "credentials"
     credentials.mkdir()
     file("credentials/push", token("credential-file"))
+    file("credentials/line", token("line-credential"))
     repositories = {
         "fresh": {"url": f"rest:http://user:{canaries('rest-url')}@localhost/fresh", "push_token": token("push-token")},
         "fatal": {
@@ -133,13 +134,24 @@ def cage(run: Run, kuma: Kuma, tmp_path: Path) -> Iterator[Cage]:
             "url": "sftp:hooked:/fresh",
             "push_url": f"http://127.0.0.1:1/hooks/{canaries('unreachable-push-url')}?key={canaries('push-query')}",
         },
+        "many": {
+            "url": "sftp:many:/fresh",
+            "expect": {
+                "value": {"push_token": token("line-token")},
+                "file": {"push_token": {"from_file": file("line", token("line-file"))}},
+                "variable": {"push_token": {"from_env": "LINE_TOKEN"}},
+                "credential": {"push_token": {"from_credential": "line"}},
+                "lost": {"push_token": token("unknown-line-token", known=False)},
+                "whole": {"push_token": f"http://me:{canaries('line-basic-auth')}@{host}/api/push/{token('line-url')}"},
+            },
+        },
     }
     document = {"defaults": {"restic": str(restic), "push_url": base}, "repositories": repositories}
     config = Path(file("config.yaml", json.dumps(document, indent=1)))
     environment_file = file(
         "environment",
         f"RESTIC_PASSWORD={canaries('environment-file')}\nAWS_SECRET_ACCESS_KEY={canaries('environment-file-s3')}\n"
-        f"PUSH_TOKEN={token('environment-file-push')}\n",
+        f"PUSH_TOKEN={token('environment-file-push')}\nLINE_TOKEN={token('environment-file-line')}\n",
     )
     environment = {
         "RESTIC_MONITOR_ENVIRONMENT_FILE": environment_file,
@@ -171,9 +183,13 @@ def test_the_canaries_reach_restic_and_uptime_kuma(cage: Cage, kuma: Kuma) -> No
         "exit": "accepted",
         "nonsense": "accepted",
         "hooked": "failed",
+        "many": "off",
     }
+    assert {line["name"]: line["push"] for line in results["many"]["lines"]} == dict.fromkeys(
+        ("value", "file", "variable", "credential", "whole"), "accepted"
+    ) | {"lost": "failed"}
     assert "***" in results["fatal"]["message"]
-    assert len(kuma.beats) == 4
+    assert len(kuma.beats) == 9
     assert all(cage.canaries.found_in(request.path.partition("?")[0]) for request in kuma.requests)
     assert sum("Authorization" in request.headers for request in kuma.requests) == 4
 
@@ -211,7 +227,7 @@ def test_no_child_has_a_secret_among_its_arguments(cage: Cage) -> None:
     cage()
     cage("config", "check")
     arguments = cage.dump.read_text()
-    assert arguments.count("snapshots\n") == 12
+    assert arguments.count("snapshots\n") == 14
     assert cage.canaries.found_in(arguments) == []
 
 

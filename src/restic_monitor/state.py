@@ -1,6 +1,7 @@
 """What is remembered between runs, in one SQLite file. Safe under several runs at once and under kill -9.
 
-Losing it is harmless by design: a repository without a past is looked at as if for the first time, which makes none UP. So
+Losing it is nearly harmless by design: a repository without a past is looked at as if for the first time, which makes none UP
+whose files are listed. With the password one lie is believed then: a `rewrite --new-time` of a snapshot without a summary. So
 a commit need not survive a power cut (WAL, synchronous=NORMAL), and whatever is wrong with the file is a warning of the run.
 
 **Why what is stored stays true while runs overlap.** Two promises hold for each repository in the file:

@@ -214,7 +214,7 @@ def _summary(lines: Sequence[Line]) -> str:
     if not bad:
         return _all_fresh(lines)
     others = [f"{fresh} {'others' if fresh > 1 else 'other'} fresh"] if fresh else []
-    if len(bad) == 1 and _worst(bad[0]).code is not Code.STALE:
+    if len(bad) == 1 and _worst(bad[0]).code not in (Code.STALE, Code.WARN):
         return "; ".join([shorten(f"{_name(bad[0].name)}: {_worst(bad[0]).message}", _ONE_LIMIT), *others])
     return ", ".join([_listed([f"{_name(line.name)} ({_why(line)})" for line in bad], _NAMED_LIMIT), *others])
 

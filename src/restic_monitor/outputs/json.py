@@ -24,12 +24,8 @@ def render(report: Report) -> str:
 
 
 def _result(report: Report, result: Result) -> dict[str, Any]:
-    return {
-        **_part(report, result),
-        "source": result.source,
-        "took_seconds": round(result.took.total_seconds(), 3),
-        "lines": [_part(report, line) for line in report.lines(result)],
-    }
+    look = {"source": result.source, "took_seconds": round(result.took.total_seconds(), 3)}
+    return {**_part(report, result), **look, "lines": [_part(report, line) for line in report.lines(result)]}
 
 
 def _part(report: Report, result: Result) -> dict[str, Any]:
