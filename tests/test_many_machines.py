@@ -195,6 +195,7 @@ def test_a_tag_makes_no_old_backup_new(run: Run, tmp_path: Path, restic_version:
     assert second["lines"]["web"]["notes"] == [], "it was made of another: no clock is wrong"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("writer", ["0.14"])
 @pytest.mark.parametrize("rewriter", SUMMARIES)
 def test_a_new_time_makes_no_old_backup_new(run: Run, tmp_path: Path, writer: str, rewriter: str) -> None:
@@ -210,6 +211,7 @@ def test_a_new_time_makes_no_old_backup_new(run: Run, tmp_path: Path, writer: st
     assert look(run, repository, {"web": {}}, "--no-state")["status"] == "up", "who remembers nothing is deceived"
 
 
+@pytest.mark.slow
 def test_a_copy_from_another_repository_proves_what_it_proved_there(run: Run, tmp_path: Path, restic_version: str) -> None:
     source = make_repository(tmp_path / "source", restic_version, [Backup(ago(20 * DAY), "web")])
     repository = make_repository(tmp_path / "repo", restic_version)
@@ -232,6 +234,7 @@ def test_the_clock_of_a_host_that_is_ahead_warns_and_counts_from_its_arrival(
     assert unseen["code"] == "stale" or restic_version in SUMMARIES, "nobody knows when it came, unless restic wrote it down"
 
 
+@pytest.mark.slow
 def test_the_clock_of_a_host_that_is_behind_is_named(run: Run, tmp_path: Path, restic_version: str) -> None:
     repository = make_repository(tmp_path / "repo", restic_version, [Backup(ago(60 * DAY), "web")])
     look(run, repository, {"web": {}})
@@ -248,6 +251,7 @@ def test_the_clock_of_a_host_that_is_behind_is_named(run: Run, tmp_path: Path, r
 # By other hands
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("writer", "reader"), [("0.14", "0.19"), ("0.19", "0.14"), ("0.18", "0.19")])
 def test_it_does_not_matter_which_restic_wrote_and_which_reads(run: Run, tmp_path: Path, writer: str, reader: str) -> None:
     written = make_repository(tmp_path / "repo", writer, [Backup(ago(HOUR), "nas"), Backup(ago(9 * DAY), "web")])
@@ -265,6 +269,7 @@ def test_the_state_of_one_mode_is_not_that_of_the_other(run: Run, five_hosts: Re
     assert look(run, five_hosts, None, mode="listing")["notes"] == []
 
 
+@pytest.mark.slow
 def test_snapshots_that_vanish_in_bulk_are_told_with_the_password_too(run: Run, five_hosts: Repository, tmp_path: Path) -> None:
     repository = Repository(shutil.copytree(five_hosts.path, tmp_path / "copy"), five_hosts.restic)
     assert look(run, repository, {"nas": {}}, max_vanished=1)["status"] == "up"

@@ -191,7 +191,7 @@ def test_the_canaries_reach_restic_and_uptime_kuma(cage: Cage, kuma: Kuma) -> No
     assert "***" in results["fatal"]["message"]
     assert len(kuma.beats) == 9
     assert all(cage.canaries.found_in(request.path.partition("?")[0]) for request in kuma.requests)
-    assert sum("Authorization" in request.headers for request in kuma.requests) == 4
+    assert sum("Authorization" in request.headers for request in kuma.requests) == 10
 
 
 def test_no_message_to_uptime_kuma_holds_a_secret(cage: Cage, kuma: Kuma) -> None:

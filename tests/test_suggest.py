@@ -435,6 +435,7 @@ def home(path: Path, restic_version: str) -> Repository:
     return make_repository(path, restic_version, backups)
 
 
+@pytest.mark.slow
 def test_what_is_suggested_for_a_real_repository_makes_it_all_up(tmp_path: Path, run: Run) -> None:
     """Also where the encoding of the output knows no umlauts."""
     repository = home(tmp_path / "repo", "0.19")
