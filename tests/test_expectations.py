@@ -201,6 +201,12 @@ def test_what_could_not_be_read_may_be_what_is_missed() -> None:
     assert judged.result.message == "UNKNOWN web (unknown), db (unknown), 1 other fresh"
 
 
+def test_what_is_too_small_may_have_been_followed_by_what_could_not_be_read() -> None:
+    there = [snapshot("nas", DAY, files=5), snapshot("nas", files=0)]
+    assert judge([host("nas")], seen(*there)).statuses == {"nas": "DOWN"}
+    assert judge([host("nas")], seen(*there, unreadable=("07d81154",))).statuses == {"nas": "UNKNOWN"}
+
+
 def test_nothing_can_be_read_at_all() -> None:
     judged = judge([*HOME, others()], seen(unreadable=("07d81154",)))
     assert set(judged.statuses.values()) == {"UNKNOWN"}
@@ -229,7 +235,9 @@ def test_a_snapshot_from_the_future_warns_where_it_belongs() -> None:
     ahead = replace(snapshot("web"), id="f" * 64, time=NOW + DAY)
     judged = judge(HOME, seen(snapshot("nas"), snapshot("web"), snapshot("db"), ahead))
     assert judged.statuses == {"nas": "UP", "web": "WARN", "db": "UP"}
-    assert judged.line("web").message.endswith("1 snapshot is dated in the future (2026-11-24 12:00Z): is a clock wrong?")
+    future = "1 snapshot is dated in the future (2026-11-24 12:00Z): is a clock wrong?"
+    assert judged.line("web").message.endswith(future)
+    assert judged.result.message == f"WARN web: {future}; 2 others fresh"
 
 
 def test_a_clock_that_is_behind_is_a_note_of_its_line() -> None:

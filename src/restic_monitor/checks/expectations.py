@@ -127,18 +127,23 @@ class Expectations:
 
 def _line(name: str, expectation: Expectation, matching: Sequence[Snapshot], seen: Observation, now: datetime) -> Line:
     narrowed = replace(seen, snapshots=tuple(matching))
-    verdicts = tuple(check.judge(narrowed, now) for check in expectation.checks)
+    verdicts = tuple(_as_far_as_read(check.judge(narrowed, now), seen) for check in expectation.checks)
     return Line(name, verdicts, len(matching), expectation.max_age)
 
 
 def _missing(expectation: Expectation, series: Sequence[Series], seen: Observation) -> Line:
-    """By name, with what is there; whether it is missing nobody knows where something could not be read."""
+    """By name, with what is there."""
     message = " ".join(filter(None, ["no snapshot", str(expectation.where)])) + f"; {_here(expectation.where, series)}"
     verdict = Verdict("freshness", Status.DOWN, Code.MISSING, message)
-    if seen.unreadable:
-        message = f"{message}; not all snapshots could be read"
-        verdict = Verdict("freshness", Status.UNKNOWN, Code.UNKNOWN, message)
-    return Line(expectation.name, (verdict,), 0, expectation.max_age)
+    return Line(expectation.name, (_as_far_as_read(verdict, seen),), 0, expectation.max_age)
+
+
+def _as_far_as_read(verdict: Verdict, seen: Observation) -> Verdict:
+    """What cannot be read may be what is missed: then nobody knows. That it cannot be read is another check's DOWN."""
+    if verdict.status is not Status.DOWN or not seen.unreadable:
+        return verdict
+    message = f"{verdict.message}; not all snapshots could be read"
+    return replace(verdict, status=Status.UNKNOWN, code=Code.UNKNOWN, message=message)
 
 
 def _here(where: Filter, series: Sequence[Series]) -> str:
@@ -214,8 +219,8 @@ def _summary(lines: Sequence[Line]) -> str:
     if not bad:
         return _all_fresh(lines)
     others = [f"{fresh} {'others' if fresh > 1 else 'other'} fresh"] if fresh else []
-    if len(bad) == 1 and _worst(bad[0]).code not in (Code.STALE, Code.WARN):
-        return "; ".join([shorten(f"{_name(bad[0].name)}: {_worst(bad[0]).message}", _ONE_LIMIT), *others])
+    if len(bad) == 1 and _worst(bad[0]).code is not Code.STALE:
+        return "; ".join([shorten(f"{_name(bad[0].name)}: {_reason(bad[0])}", _ONE_LIMIT), *others])
     return ", ".join([_listed([f"{_name(line.name)} ({_why(line)})" for line in bad], _NAMED_LIMIT), *others])
 
 
@@ -233,6 +238,12 @@ def _why(line: Line) -> str:
     if worst.code is Code.STALE and worst.age is not None:
         return format_duration(worst.age, 1)
     return "unknown" if worst.status is Status.UNKNOWN else str(worst.code)
+
+
+def _reason(line: Line) -> str:
+    """In full; of a warning its last part, which stands behind the age."""
+    message = _worst(line).message
+    return message.rpartition("; ")[2] if _status(line) is Status.WARN else message
 
 
 def _worst(line: Line) -> Verdict:

@@ -19,7 +19,7 @@ class Freshness:
     """The newest backup that a snapshot proves is as recent as `rule` wants it.
 
     One that is up to five minutes in the future has age 0. A snapshot that is dated later than that makes WARN: a clock is
-    wrong. Not fresh is DOWN, but UNKNOWN where snapshot files could not be read: the newest may be among them.
+    wrong.
     """
 
     rule: Rule
@@ -32,11 +32,7 @@ class Freshness:
                 return Verdict("freshness", Status.UNKNOWN, Code.ERROR, "no snapshot that can be read")
             return Verdict("freshness", Status.DOWN, Code.MISSING, "no snapshot in the repository")
         future = [snapshot for snapshot in seen.snapshots if snapshot.time > now + TOLERANCE]
-        verdict = self._judge(seen.snapshots, future, now)
-        if verdict.status is Status.DOWN and seen.unreadable:
-            message = f"{verdict.message}; not all snapshots could be read"
-            return Verdict("freshness", Status.UNKNOWN, Code.UNKNOWN, message, verdict.newest, verdict.age, verdict.limit)
-        return verdict
+        return self._judge(seen.snapshots, future, now)
 
     def _judge(self, snapshots: Sequence[Snapshot], future: Sequence[Snapshot], now: datetime) -> Verdict:
         limit, notes = self.rule.limit_at(now), _notes(snapshots)
