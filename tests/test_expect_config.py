@@ -20,8 +20,9 @@ from restic_monitor.commands.install import needs
 from restic_monitor.errors import ConfigError
 from restic_monitor.model import Check, Repository
 from restic_monitor.recency import MaxAge, Rule, Schedule
+from restics import PASSWORD as RESTIC_PASSWORD
 from restics import Backup, make_repository
-from test_config_errors import COVER, SOURCES
+from test_config_errors import COVER, NO_KEY, SOURCES
 
 PASSWORD = {"RESTIC_PASSWORD": "canary-password"}
 DAY = MaxAge(timedelta(days=1), "1d (default)")
@@ -252,12 +253,10 @@ defaults: {url: /srv, expect: {a: {max_age: 2d}, b: {}}}
 repositories:
   one: {max_age: 3d}
   two: {expect: {c: {}}}
-  three: {expect: ~}
 """
     found = {name: expectations(each) for name, each in build(tmp_path, text, PASSWORD).items()}
-    assert {name: list(each) for name, each in found.items()} == {"one": ["a", "b"], "two": ["c"], "three": ["a", "b"]}
+    assert {name: list(each) for name, each in found.items()} == {"one": ["a", "b"], "two": ["c"]}
     assert [rule(each.checks) for each in found["one"].values()] == [max_age("2d", days=2), max_age("3d", days=3)]
-    assert rule(found["three"]["b"].checks) == DAY
 
 
 def test_values_may_come_from_elsewhere_and_keep_the_repositorys_name(tmp_path: Path) -> None:
@@ -290,6 +289,11 @@ repositories: {web: {}}
 GIB = "write it like 500MB, 5GiB or 1.5TiB"
 MOMENT = "write it like 2026-01-31 or 2026-01-31T22:00:00+01:00"
 ZONE = "write a name like Europe/Berlin, or UTC"
+KEYS = (
+    "host, paths, tags, group_by, ignore, max_age, schedule, timezone, grace, min_files, min_size, max_shrink, baseline, "
+    "push_token"
+)
+FUTURE = "lies in the future, and would keep quiet about all that comes until then; is the year right?"
 OF_A_REPOSITORY = [
     # schedule
     ("schedule: 0 22 * *", f"schedule: '0 22 * *' is no schedule; {FIVE}"),
@@ -349,16 +353,33 @@ OF_A_REPOSITORY = [
         "expect: {}",
         "expect: names nothing that is expected; write the name of a host below it, for instance web1: {}, or remove it",
     ),
-    ("expect: [web1]", "expect: must be keys with values, not a list"),
-    ("expect: web1", "expect: must be keys with values, not a single value"),
-    ("expect: {web1: 1d}", "expect.web1: must be keys with values, not a single value"),
+    (
+        "expect: ~",
+        "expect: names nothing that is expected; write the name of a host below it, for instance web1: {}, or remove it",
+    ),
+    (
+        "expect: {group_by: [host]}",
+        "expect.group_by: belongs one level deeper, below the name of what is expected: expect: {NAME: {group_by: …}}",
+    ),
+    ("expect: {web1: {max_age:6h}}", "expect.web1.'max_age…': unknown key; write key: value, with a blank behind the colon"),
+    ("expect: {web1: {nonsense: }}", f"expect.web1.nonsense: unknown key; the keys are {KEYS}"),
+    (
+        "expect: {web1: {push_url: x}}",
+        "expect.web1.push_url: unknown key; write push_token, where the whole Push URL may stand, too",
+    ),
+    (
+        'expect: {a: {group_by: host, ignore: [{host: "db*", before:2020-01-01}]}}',
+        "expect.a.ignore[0].'before…': unknown key; write key: value, with a blank behind the colon",
+    ),
+    ("web1: {max_age: 6h}", f"web1: {NO_KEY}"),
+    ("baseline: 2999-01-01", f"baseline: '2999-01-01' {FUTURE}"),
+    ("expect: {a: {group_by: host, ignore: [{before: 2999-01-01}]}}", f"expect.a.ignore[0].before: '2999-01-01' {FUTURE}"),
+    ("expect: [web1]", "expect: must be keys with values, like {web1: {max_age: 26h}}, not a list"),
+    ("expect: web1", "expect: must be keys with values, like {web1: {max_age: 26h}}, not a single value"),
+    ("expect: {web1: 1d}", "expect.web1: must be keys with values, like {max_age: 26h}, not a single value"),
     ("expect: {' ': {}}", "expect.' ': a name of an expectation is one line of visible characters"),
     ('expect: {"a\\nb": {}}', "expect.'a\\nb': a name of an expectation is one line of visible characters"),
 ]
-KEYS = (
-    "host, paths, tags, group_by, ignore, max_age, schedule, timezone, grace, min_files, min_size, max_shrink, baseline, "
-    "push_token"
-)
 OF_AN_EXPECTATION = [
     ("hots: web1", "hots: unknown key; did you mean host?"),
     ("path: /srv", "path: unknown key; did you mean paths?"),
@@ -389,7 +410,7 @@ OF_AN_EXPECTATION = [
     ),
     ("group_by: host, ignore: {host: a}", 'ignore: must be a list, like [{host: "test-*"}, {before: 2026-01-31}]'),
     ("group_by: host, ignore: a", 'ignore: must be a list, like [{host: "test-*"}, {before: 2026-01-31}]'),
-    ("group_by: host, ignore: [a]", "ignore[0]: must be keys with values, not a single value"),
+    ("group_by: host, ignore: [a]", 'ignore[0]: must be keys with values, like {host: "test-*"}, not a single value'),
     ("group_by: host, ignore: [{}]", "ignore[0]: would retire every group; write at least one of host, paths, tags, before"),
     (
         "group_by: host, ignore: [{host: a}, {host: ~}]",
@@ -514,25 +535,25 @@ SIZES = "a listing sees no sizes, and this repository is looked at by one"
 @pytest.mark.parametrize(
     ("here", "env", "mode", "sentence"),
     [
-        ("expect: {a: {}}", {}, None, f"expect: {HOSTS}: there is no password; write password_file: PATH, {REMOVE}"),
+        ("expect: {a: {}}", {}, None, f"expect: {HOSTS}: there is no password; write password_file: PATH, or remove expect"),
         (
             "{mode: listing, expect: {a: {}}}",
             PASSWORD,
             None,
-            f"expect: {HOSTS}: mode listing (line 4); write mode: restic, {REMOVE}",
+            f"expect: {HOSTS}: mode listing (line 4); write mode: restic, or remove expect",
         ),
         (
             "{mode: listing, expect: {a: {}}}",
             {},
             None,
-            f"expect: {HOSTS}: mode listing (line 4); write password_file: PATH and mode: restic, {REMOVE}",
+            f"expect: {HOSTS}: mode listing (line 4); write password_file: PATH and mode: restic, or remove expect",
         ),
         ("expect: {a: {}}", PASSWORD, "fast", f"expect: {HOSTS}: mode fast (--mode); leave out --mode"),
         (
             "expect: {a: {}}",
             {**PASSWORD, "RESTIC_MONITOR_FAST": "yes"},
             None,
-            f"expect: {HOSTS}: mode fast (RESTIC_MONITOR_FAST); write mode: restic, {REMOVE}",
+            f"expect: {HOSTS}: mode fast (RESTIC_MONITOR_FAST); write mode: restic, or remove expect",
         ),
         ("min_files: 1", {}, None, f"min_files: {SIZES}: there is no password; write password_file: PATH, {REMOVE}"),
         ("min_size: 1GiB", {}, None, f"min_size: {SIZES}: there is no password; write password_file: PATH, {REMOVE}"),
@@ -559,7 +580,8 @@ def test_what_a_listing_cannot_see_is_refused(
 def test_expectations_of_defaults_are_refused_where_one_is_listed(tmp_path: Path) -> None:
     text = "defaults: {url: /srv, expect: {a: {}}}\nrepositories:\n  web: {password: x}\n  db: {}\n"
     assert problems(tmp_path, text) == [
-        f"line 4: repositories.db.expect: {HOSTS}: there is no password; write password_file: PATH, or move it out of defaults"
+        f"line 4: repositories.db.expect: {HOSTS}: there is no password; write password_file: PATH, "
+        "or move expect out of defaults"
     ]
 
 
@@ -765,7 +787,7 @@ def test_config_check_finds_mistakes_of_expectations_at_the_stage_where_they_can
     assert (done.returncode, done.stdout) == (2, f"file     ok       {file}: 1 repository\nsecrets  FAILED   1 to correct\n")
     assert done.stderr == (
         f"restic-monitor: {file}, line 1: repositories.web.expect: {HOSTS}: there is no password; "
-        f"write password_file: PATH, {REMOVE}\n"
+        f"write password_file: PATH, or remove expect\n"
     )
     assert run("config", "check", "--no-secrets", "-c", file).returncode == 0
 
@@ -782,3 +804,25 @@ def test_config_check_notes_a_repository_of_which_a_part_is_told_to_nobody(run: 
         assert (done.returncode, done.stderr) == (0, "")
         assert "reach    ok       web: 1 snapshot" in done.stdout
         assert (note in done.stdout) is noted
+
+
+def test_config_check_notes_what_is_not_there_by_name(tmp_path: Path, run: Run) -> None:
+    """A host that is misspelt is no mistake that the file alone could show."""
+    repository = make_repository(tmp_path / "repo", snapshots=[Backup(datetime.now(UTC), "web1")])
+    file = tmp_path / "config.yaml"
+    settings = f"url: {repository.path}, password: {RESTIC_PASSWORD}, restic: {repository.restic}"
+    file.write_text(f"repositories: {{home: {{{settings}, expect: {{web1: {{}}, wbe1: {{}}}}}}}}\n")
+    file.chmod(0o600)
+    done = run("config", "check", "-c", file)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "expect   note     home/wbe1: no snapshot of host wbe1; hosts here: web1\n" in done.stdout
+
+
+def test_the_name_of_a_line_is_not_that_of_a_repository(tmp_path: Path, run: Run) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("repositories: {home: {url: /srv, password_file: /dev/null, expect: {web1: {}}}}\n")
+    done = run("run", "web1", "-c", file)
+    assert (done.returncode, done.stderr) == (
+        2,
+        "restic-monitor: web1 is a line of home, and is looked at with it: run home\n",
+    )

@@ -221,6 +221,8 @@ def test_a_file_as_large_as_can_be_is_read_in_time() -> None:
         ("a: !vault |\n  x\n", "line 1: a: a value that begins with ! needs quotes; YAML takes it for a tag"),
         ("a: !!python/object:os.system x\n", ""),
         ("a: 1\n---\nb: 2\n", "line 2: not YAML: a second document begins here; one file is one document"),
+        ("a: */15 * * * *\n", 'line 1: not YAML: a value that begins with * or & needs quotes, like "*/15 * * * *"'),
+        ("a: * 22 * * 1-5\n", 'line 1: not YAML: a value that begins with * or & needs quotes, like "*/15 * * * *"'),
         ("a: *canary\n", "line 1: not YAML: a value that begins with * needs quotes, unless it names an &anchor further up"),
         ("a: !e!canary x\n", "line 1: not YAML: a value that begins with ! needs quotes"),
         ("a: &b 1\nc: &b 2\n", "line 2: not YAML: a second &anchor of the same name; a value that begins with & needs quotes"),

@@ -21,7 +21,7 @@ from restic_monitor.config.draft import Block
 from restic_monitor.config.problems import dotted
 from restic_monitor.config.surroundings import Sketch
 from restic_monitor.errors import ConfigError, UsageError
-from restic_monitor.model import Repository, Result, one_line
+from restic_monitor.model import Code, Repository, Result, one_line
 from restic_monitor.monitor import Monitor
 from restic_monitor.probes import listing
 from restic_monitor.probes.restic import Restic
@@ -125,6 +125,9 @@ def _reached(result: Result, stages: _Stages) -> bool:
     count = f"{result.snapshots} snapshot{'' if result.snapshots == 1 else 's'}"
     notes = "".join(f"  [{note}]" for note in result.notes if note != listing.FIRST_LOOK)
     stages.say("reach", f"{result.watch.name}: {count if seen else result.message}{notes}", word="ok" if seen else "FAILED")
+    for line in result.lines:
+        if line.code is Code.MISSING:  # a name that is misspelt; what is stale was there
+            stages.say("expect", f"{result.watch.name}/{line.watch.name}: {line.worst.message}", word="note")
     return seen
 
 

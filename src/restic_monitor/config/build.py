@@ -79,6 +79,8 @@ class Builder:
             if name not in blocks:
                 import difflib  # noqa: PLC0415
 
+                if owner := next((block for block in blocks.values() if name in self.draft.expected(block)), None):
+                    raise UsageError(f"{name} is a line of {owner.name}, and is looked at with it: run {owner.name}")
                 close = difflib.get_close_matches(name, blocks, 1)
                 hint = f"did you mean {close[0]}? There are" if close else "there are"
                 raise UsageError(f"no repository is called {name!r}; {hint}: {', '.join(blocks) or 'none'}")

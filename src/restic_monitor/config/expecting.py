@@ -65,10 +65,8 @@ class Expecting:
         return self.reading.problems
 
     def read(self, entry: tree.Entry, path: str) -> dict[str, Expected] | None:
-        """None when it is not set, or no mapping (which is noted)."""
-        if is_unset(entry.value):
-            return None
-        mapping = self.reading.mapping(entry.value, path, empty_is_fine=False)
+        """None when it is no mapping, or empty (which is noted): what was to be expected must not get lost with a comment."""
+        mapping = self.reading.mapping(entry.value, path, empty_is_fine=True, example="{web1: {max_age: 26h}}")
         if mapping is None:
             self.block.wrong.add("expect")
             return None
@@ -76,15 +74,20 @@ class Expecting:
         if not mapping.entries:
             message = "names nothing that is expected; write the name of a host below it, for instance web1: {}, or remove it"
             self.problems.add(entry.place, path, message)
+            return {}
         found = {name: self._expected(name, each, dotted(path, name)) for name, each in mapping.entries.items()}
         self._groups(list(found.values()))
         return found
 
     def _expected(self, name: str, entry: tree.Entry, path: str) -> Expected:
         expected = Expected(name, entry.place, path, self.block.default)
+        if name in keys.ALL_EXPECTATION and not isinstance(entry.value, tree.Keys):
+            message = f"belongs one level deeper, below the name of what is expected: expect: {{NAME: {{{name}: …}}}}"
+            self.problems.add(entry.place, path, message)
+            return expected
         if not name.strip() or not name.isprintable():
             self.problems.add(entry.place, path, "a name of an expectation is one line of visible characters")
-        mapping = self.reading.mapping(entry.value, path, empty_is_fine=True)
+        mapping = self.reading.mapping(entry.value, path, empty_is_fine=True, example="{max_age: 26h}")
         for key, value in (mapping.entries if mapping else {}).items():
             if key == "ignore":
                 expected.ignore = self._ignore(value, dotted(path, key))
@@ -95,7 +98,7 @@ class Expecting:
 
     def _key(self, level: Level, name: str, entry: tree.Entry, singles: Mapping[str, Key], lists: Mapping[str, Key]) -> None:
         path, default = dotted(level.path, name), self.block.default
-        if is_unset(entry.value):
+        if name in (*singles, *lists) and is_unset(entry.value):
             return
         if name in singles:
             if setting := self.reading.setting(singles[name], entry, path, self.context, default=default):
@@ -124,7 +127,7 @@ class Expecting:
 
     def _ignored(self, node: tree.Node, path: str) -> Level:
         level = Level("", node.place, path, self.block.default)
-        mapping = self.reading.mapping(node, path, empty_is_fine=True)
+        mapping = self.reading.mapping(node, path, empty_is_fine=True, example='{host: "test-*"}')
         for key, value in (mapping.entries if mapping else {}).items():
             self._key(level, key, value, keys.IGNORED, keys.IGNORED_LISTS)
         if mapping and not (level.settings or level.lists or level.wrong):

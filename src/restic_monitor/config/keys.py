@@ -356,6 +356,12 @@ def similar(key: str, names: Sequence[str] = ()) -> str | None:
     return found[0] if found else None
 
 
+NO_KEY = (
+    "unknown key; another repository stands further to the left, the name of what is expected below expect: and to the right"
+)
+"""About the name of a mapping, which no key of a repository is."""
+
+
 def unknown(key: str, *, top: bool) -> str:
     """The sentence about a key that does not exist here."""
     here, elsewhere = (_ALL_TOP, _ALL_REPOSITORY) if top else (_ALL_REPOSITORY, _ALL_TOP)
@@ -370,6 +376,8 @@ def strange(key: str, names: Sequence[str]) -> str:
     """The sentence about a key that is none of these."""
     if re.search(r"[:=].", key):
         return "unknown key; write key: value, with a blank behind the colon"
+    if key == "push_url" and "push_token" in names:
+        return "unknown key; write push_token, where the whole Push URL may stand, too"
     if meant := similar(key, names):
         return f"unknown key; did you mean {meant}?"
     return f"unknown key; the keys are {', '.join(names)}"

@@ -6,7 +6,7 @@ Each takes the text, and a context that it does not need, and raises ValueError 
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from restic_monitor import recency
 from restic_monitor.quantity import parse_size
@@ -22,6 +22,7 @@ _SHORT = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
 }
+_TOMORROW = timedelta(days=1)
 _ANY_DAY = datetime(2026, 1, 1, tzinfo=UTC)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?(?P<offset>[Zz]|[+-]\d\d:\d\d)?", re.ASCII)
@@ -96,9 +97,14 @@ def moment(value: str, context: object) -> datetime:
     if found and not found["offset"]:
         raise ValueError(f"{value!r} names no time zone; put Z (UTC) or an offset like +02:00 behind it")
     try:
-        return datetime.fromisoformat(text.upper() if found else "").astimezone(UTC)
+        named = datetime.fromisoformat(text.upper() if found else "").astimezone(UTC)
     except (ValueError, OverflowError):
         raise ValueError(f"{value!r} is no date; write it like 2026-01-31 or 2026-01-31T22:00:00+01:00") from None
+    if named > datetime.now(UTC) + _TOMORROW:
+        raise ValueError(
+            f"{value!r} lies in the future, and would keep quiet about all that comes until then; is the year right?"
+        )
+    return named
 
 
 def name(value: str, context: object) -> str:

@@ -112,7 +112,10 @@ class _Reader:
             elif name in keys.MAPPINGS:
                 self._extra_env(entry, here, block)
             else:
-                self.problems.add(entry.place, dotted(path, keys.shown(name)), keys.unknown(name, top=False))
+                message = keys.unknown(name, top=False)
+                if isinstance(entry.value, tree.Keys) and "the keys are" in message:
+                    message = keys.NO_KEY
+                self.problems.add(entry.place, dotted(path, keys.shown(name)), message)
                 block.wrong.add(keys.similar(name) or name)
 
     def _extra_env(self, entry: tree.Entry, path: str, block: Block) -> None:

@@ -25,13 +25,14 @@ class Reading:
     def context(self, name: str) -> Context:
         return Context(name, self.folder)
 
-    def mapping(self, node: tree.Node, path: str, *, empty_is_fine: bool) -> tree.Keys | None:
+    def mapping(self, node: tree.Node, path: str, *, empty_is_fine: bool, example: str = "") -> tree.Keys | None:
         """The node as a mapping; nothing at all is an empty one."""
         if isinstance(node, tree.Keys) and not node.braces:
             return node
         if isinstance(node, tree.Text) and node.value is None and empty_is_fine:
             return tree.Keys({}, node.place)
-        self.problems.add(node.place, path, f"must be keys with values, not {_kind(node)}")
+        like = f", like {example}" if example else ""
+        self.problems.add(node.place, path, f"must be keys with values{like}, not {_kind(node)}")
         return None
 
     def setting(self, key: Key, entry: tree.Entry, path: str, context: Context, *, default: bool = False) -> Setting | None:

@@ -102,6 +102,7 @@ _MEANINGS = (
     ("another document", "a second document begins here; one file is one document"),
     ("undefined alias", "a value that begins with * needs quotes, unless it names an &anchor further up"),
     ("second occurrence", "a second &anchor of the same name; a value that begins with & needs quotes"),
+    ("expected alphabetic or numeric character", 'a value that begins with * or & needs quotes, like "*/15 * * * *"'),
     ("tag", "a value that begins with ! needs quotes"),
     ("escape", "a backslash in double quotes has a meaning of its own; put the value in single quotes"),
     ("hexdecimal", "a backslash in double quotes has a meaning of its own; put the value in single quotes"),

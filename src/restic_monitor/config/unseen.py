@@ -18,7 +18,9 @@ def refuse(values: Values, block: Block, chosen: tuple[str, str], *, password: b
     advice = f"write {' and '.join(wanted)}, or "
     if values.draft.expected(block):
         place = block.expect_place or block.place
-        remedy = "leave out --mode" if once else advice + ("remove it" if block.expect_place else "move it out of defaults")
+        remedy = (
+            "leave out --mode" if once else advice + ("remove expect" if block.expect_place else "move expect out of defaults")
+        )
         message = f"a listing sees no hosts, and this repository is looked at {why}; {remedy}"
         values.draft.problems.add(place, dotted(block.path, "expect"), message)
     for name in keys.LIMITS:
