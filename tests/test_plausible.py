@@ -106,6 +106,21 @@ def test_what_is_too_small(check: Plausible, snapshots: Sequence[Snapshot], stat
         assert (verdict.code, verdict.message.startswith(message)) == (Code.UNKNOWN, True)
 
 
+def test_all_that_is_wrong_is_told_at_once() -> None:
+    """Who mends one key at a time has three bad nights."""
+    assert judge(Plausible(50, max_shrink=(30, "30%")), history(90, 90, 30)).message == (
+        f"00000000 has 30 files (min_files 50) and has 30 files, 90 before (max_shrink 30%){ACCEPT}"
+    )
+    verdict = judge(Plausible(50, (GIB, "1GiB")), history(30))
+    assert verdict.message == "00000000 has 30 files (min_files 50) and has 30KiB (min_size 1GiB)"
+
+
+def test_an_empty_one_with_nothing_before_it_is_a_note() -> None:
+    assert judge(Plausible(), history(0, 0)).notes == ("00000000 has no file",)
+    assert judge(Plausible(each=True), history(0)).notes == ("00000000 of web1 has no file",)
+    assert judge(Plausible(), history(0, 1)).notes == ()
+
+
 def test_unknown_names_the_keys_that_cannot_be_judged() -> None:
     verdict = judge(Plausible(5, (9, "9B"), (50, "50%")), history(None))
     assert verdict.message == (

@@ -39,10 +39,13 @@ class Plausible:
     def judge(self, seen: Observation, now: datetime) -> Verdict:
         if seen.snapshots is None:
             return Verdict("plausible", Status.UNKNOWN, Code.ERROR, "the snapshots could not be listed")
-        found = [(newest, self._reason(newest, series)) for newest, series in _judged(seen.snapshots, each=self.each)]
-        small = [(newest, reason) for newest, reason in found if reason]
+        found = [(newest, self._reasons(newest, series)) for newest, series in _judged(seen.snapshots, each=self.each)]
+        small = [(newest, reasons) for newest, reasons in found if reasons]
         if small:
-            told = [_told(newest, reason.text, named=self.each) for newest, reason in small[:_SHOWN]]
+            told = [
+                _told(newest, " and ".join(reason.text for reason in reasons), named=self.each)
+                for newest, reasons in small[:_SHOWN]
+            ]
             more = f" and {len(small) - _SHOWN} more" if len(small) > _SHOWN else ""
             return Verdict("plausible", Status.DOWN, Code.SMALL, f"{'; '.join(told)}{more}{_advice(small)}")
         unknown = [newest for newest, _ in found if newest.summary is None] if self._wanted else []
@@ -51,23 +54,25 @@ class Plausible:
                 f"{_told(unknown[0], 'has no summary', named=self.each)} (restic before 0.17 wrote or read it): {self._wanted}"
             )
             return Verdict("plausible", Status.UNKNOWN, Code.UNKNOWN, f"{message} cannot be judged")
-        return Verdict("plausible", Status.UP, Code.OK, "no smaller than it should be, as far as that is known")
+        empty = [newest for newest, _ in found if newest.summary and not newest.summary.files]
+        notes = tuple(_told(newest, "has no file", named=self.each) for newest in empty[:_SHOWN])
+        message = "no smaller than it should be, as far as that is known"
+        return Verdict("plausible", Status.UP, Code.OK, message, notes=notes)
 
-    def _reason(self, newest: Snapshot, series: Sequence[Snapshot]) -> _Reason | None:
+    def _reasons(self, newest: Snapshot, series: Sequence[Snapshot]) -> list[_Reason]:
         """Why the newest of a series is too small."""
         normal = _Normal(self)
         for snapshot in series:
             if snapshot.summary and (snapshot.proved or _NEVER) >= (self.baseline or _NEVER):
                 normal.add(snapshot.summary)
-        return normal.reason(newest.summary) if newest.summary else None
+        return normal.reasons(newest.summary) if newest.summary else []
 
-    def floor(self, summary: Summary) -> _Reason | None:
+    def floor(self, summary: Summary) -> Iterable[_Reason]:
         """Why it is too small whatever came before."""
         if self.min_files and summary.files < self.min_files:
-            return _Reason(f"has {_files(summary.files)} (min_files {self.min_files})")
+            yield _Reason(f"has {_files(summary.files)} (min_files {self.min_files})")
         if self.min_size and summary.size_bytes < self.min_size[0]:
-            return _Reason(f"has {format_size(summary.size_bytes)} (min_size {self.min_size[1]})")
-        return None
+            yield _Reason(f"has {format_size(summary.size_bytes)} (min_size {self.min_size[1]})")
 
     @property
     def _wanted(self) -> str:
@@ -94,21 +99,21 @@ class _Normal:
 
     def add(self, summary: Summary) -> None:
         """The next one; it counts if it is accepted."""
-        if self.reason(summary) is None:
+        if not self.reasons(summary):
             self._accepted.append(summary)
             self._had_files = self._had_files or summary.files > 0
 
-    def reason(self, summary: Summary) -> _Reason | None:
-        if reason := self._wanted.floor(summary):
-            return reason
-        if not self._accepted:
-            return None
-        if not summary.files and self._had_files:
-            return _Reason(f"has no file, {_median(each.files for each in self._accepted):,} before", compared=True)
-        return self._shrunk(summary) if self._wanted.max_shrink else None
+    def reasons(self, summary: Summary) -> list[_Reason]:
+        """Why it is too small; at most one by comparing."""
+        compared = self._compared(summary) if self._accepted else None
+        return [*self._wanted.floor(summary), *([compared] if compared else [])]
 
-    def _shrunk(self, summary: Summary) -> _Reason | None:
-        per_cent, shown = self._wanted.max_shrink or (100, "")
+    def _compared(self, summary: Summary) -> _Reason | None:
+        if not summary.files and self._had_files:
+            return _Reason(f"has no file, {max(each.files for each in self._accepted):,} before", compared=True)
+        if not self._wanted.max_shrink:
+            return None
+        per_cent, shown = self._wanted.max_shrink
         files, size = _median(each.files for each in self._accepted), _median(each.size_bytes for each in self._accepted)
         if summary.files * 100 < files * (100 - per_cent):
             return _Reason(f"has {_files(summary.files)}, {files:,} before (max_shrink {shown})", compared=True)
@@ -145,9 +150,9 @@ def _files(count: int) -> str:
     return f"{count:,} file{'s' if count != 1 else ''}"
 
 
-def _advice(small: Sequence[tuple[Snapshot, _Reason]]) -> str:
+def _advice(small: Sequence[tuple[Snapshot, Sequence[_Reason]]]) -> str:
     """How a person accepts it; with several, all of them."""
-    compared = [newest.proved for newest, reason in small if reason.compared and newest.proved]
+    compared = [newest.proved for newest, reasons in small if newest.proved and any(each.compared for each in reasons)]
     return f"; to accept it: baseline: {min(compared).astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" if compared else ""
 
 
