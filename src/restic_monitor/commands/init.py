@@ -42,6 +42,13 @@ repositories:
   # db-server:
   #   push_token: another-token
   #   max_age: 6h
+
+  # Several machines in one repository: each is judged by its name. `restic-monitor suggest NAME` writes this block.
+  # home:
+  #   push_token: a-third-token
+  #   expect:
+  #     nas: {}
+  #     laptop: {max_age: 7d}
 """
 
 
