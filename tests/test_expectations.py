@@ -282,6 +282,17 @@ def test_groups_by_what_their_snapshots_have_in_common(by: tuple[str, ...], name
     assert [line.name for line in judge([others(*by)], seen(*there)).lines] == [f"others/{name}" for name in names]
 
 
+def test_no_two_groups_have_the_same_name() -> None:
+    long = "/srv/backup/customers/example-and-company-limited"
+    there = [snapshot("web1", paths=(f"{long}/{name}",)) for name in ("files", "database")]
+    assert [line.name for line in judge([others("host", "paths")], seen(*there)).lines] == [
+        f"others/web1 {long}/database",
+        f"others/web1 {long}/files",
+    ]
+    odd = [snapshot("web1"), snapshot("web1 "), snapshot("web1\n")]
+    assert sorted(judge([others()], seen(*odd)).statuses) == ["others/web1", "others/web1 (2)", "others/web1 (3)"]
+
+
 MIDNIGHT = datetime(2026, 1, 1, tzinfo=UTC)
 OTHERS = ("old /srv", "test-1 /srv", "Test-2 /srv")
 

@@ -265,7 +265,7 @@ def test_the_schema_describes_every_key_and_gives_its_default() -> None:
         "mode": "auto",
         "max_vanished": "off",
         "min_files": 0,
-        "min_size": "0",
+        "min_size": "off",
         "max_shrink": "off",
         "insecure_no_password": False,
         "restic": "restic",
@@ -312,7 +312,7 @@ FINE = {
     "an expectation with everything": f"{EXPECT}{{host: b, paths: [/c, 1], tags: d, schedule: '0 22 * * MON-FRI', grace: 1h, "
     "timezone: Europe/Berlin, min_files: 5, min_size: 1.5 GiB, max_shrink: ' 5 %', baseline: 2026-01-01, push_token: 1}",
     "groups": f"{EXPECT}{{group_by: [host, tags], ignore: [{{host: a*, tags: []}}, {{before: '2026-01-01T00:00:00Z'}}]}}",
-    "limits that are off": f"{WEB}min_files: 0\n    min_size: 0\n    max_shrink: OFF\n    baseline:\n    expect: ~",
+    "limits that are off": f"{WEB}min_files: off\n    min_size: OFF\n    max_shrink: OFF\n    baseline:",
     "a size in bytes": f"{WEB}min_size: 1048576\n    min_files: '007'",
     "expectations from elsewhere": f"{EXPECT}{{host: {{from_env: A}}, paths: [{{from_file: b}}], min_size: {{from_env: C}}}}",
     "switches as YAML 1.1 has them": f"{WEB}enabled: on\n    insecure_tls: no\n    insecure_no_password: 'yes'",

@@ -94,6 +94,7 @@ class Expectations:
         series, lines, ignored = _series(seen.snapshots), [], 0
         for each in self.expectations:
             groups, left_out = self._groups(each, series)
+            groups = _named_apart(groups)
             ignored += left_out
             lines += [_line(name, each, of, seen, now) if of else _missing(each, series, seen) for name, of in groups]
         told = [_summary(lines)] if lines else []
@@ -186,15 +187,25 @@ def _is_ignored(group: Group, snapshots: Sequence[Snapshot], ignore: Sequence[Ig
 
 
 def _group_name(group: Group) -> str:
-    """ "web1", "web1 /srv /etc", "web1 /srv [nightly]"."""
+    """ "web1", "web1 /srv /etc", "web1 /srv [nightly]": in full, since it is what tells them apart."""
     words = []
     if "host" in group:
-        words.append(_host(group["host"][0]))
+        words.append(one_line(group["host"][0]) or "(no host)")
     if "paths" in group:
-        words.append(" ".join(map(_name, group["paths"])) or "(no paths)")
+        words.append(" ".join(map(one_line, group["paths"])) or "(no paths)")
     if "tags" in group:
-        words.append(f"[{','.join(map(_name, group['tags']))}]")
+        words.append(f"[{','.join(map(one_line, group['tags']))}]")
     return " ".join(words)
+
+
+def _named_apart(groups: Sequence[tuple[str, Series]]) -> list[tuple[str, Series]]:
+    """Names that differ in what no line can show (a blank at the end) get a number."""
+    seen: Counter[str] = Counter()
+    named = []
+    for name, series in groups:
+        seen[name] += 1
+        named.append((f"{name} ({seen[name]})" if seen[name] > 1 else name, series))
+    return named
 
 
 # summing up

@@ -43,12 +43,7 @@ repositories:
   #   push_token: another-token
   #   max_age: 6h
 
-  # Several machines in one repository: each is judged by its name. `restic-monitor suggest NAME` writes this block.
-  # home:
-  #   push_token: a-third-token
-  #   expect:
-  #     nas: {}
-  #     laptop: {max_age: 7d}
+  # Several machines in one repository: the output of restic-monitor suggest NAME, below it, has each judged by name.
 """
 
 

@@ -11,6 +11,8 @@ from restic_monitor.config.keys import Context, Key
 from restic_monitor.config.problems import Problems, dotted
 from restic_monitor.config.reading import Reading, is_unset
 
+_EMPTY_LIST = "is an empty list; write a value or remove the key"
+
 
 def one_rule(level: Level, problems: Problems) -> None:
     """Both on one level: neither is nearer."""
@@ -98,24 +100,35 @@ class Expecting:
 
     def _key(self, level: Level, name: str, entry: tree.Entry, singles: Mapping[str, Key], lists: Mapping[str, Key]) -> None:
         path, default = dotted(level.path, name), self.block.default
-        if name in (*singles, *lists) and is_unset(entry.value):
+        if name in (*singles, *lists) and self._is_left_out(level, name, entry, singles):
             return
-        if name in singles:
+        if name == "host" and isinstance(entry.value, tree.Items):
+            what = "an expectation" if singles is keys.EXPECTATION else "an entry"
+            self.problems.add(entry.value.place, path, f"is one name, and there is no or: write {what} for each")
+        elif name in singles:
             if setting := self.reading.setting(singles[name], entry, path, self.context, default=default):
                 level.settings[name] = setting
         elif name in lists:
             level.lists[name] = self.reading.items(lists[name], entry.value, path, self.context, default=default)
-            if (
-                lists is keys.EXPECTATION_LISTS
-                and isinstance(entry.value, tree.Items)
-                and all(map(is_unset, entry.value.items))
-            ):
-                self.problems.add(entry.place, path, "is an empty list; write a value or remove the key")
+            items = entry.value.items if isinstance(entry.value, tree.Items) else (entry.value,)
+            if any(map(is_unset, items)) or (lists is keys.EXPECTATION_LISTS and not items):
+                self.problems.add(entry.place, path, "has an empty item; write a value or remove it" if items else _EMPTY_LIST)
         else:
             known = keys.ALL_EXPECTATION if singles is keys.EXPECTATION else keys.ALL_IGNORED
             self.problems.add(entry.place, dotted(level.path, keys.shown(name)), keys.strange(name, known))
         if name not in level.settings and not level.lists.get(name):
             level.wrong.add(keys.similar(name, keys.ALL_EXPECTATION) or name)
+
+    def _is_left_out(self, level: Level, name: str, entry: tree.Entry, singles: Mapping[str, Key]) -> bool:
+        """Not set, so that another level counts; an error where the expectation would be wider without a word."""
+        if not is_unset(entry.value):
+            return False
+        if singles is keys.IGNORED or name in ("host", *keys.EXPECTATION_LISTS):
+            message = 'has no value; write one, or remove the key (a snapshot without a host: host: "")'
+            message = message if name == "host" else message.partition(" (")[0]
+            self.problems.add(entry.place, dotted(level.path, name), message)
+            level.wrong.add(name)
+        return True
 
     def _ignore(self, entry: tree.Entry, path: str) -> list[Level]:
         if is_unset(entry.value):

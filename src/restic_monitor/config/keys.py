@@ -201,8 +201,8 @@ _RULES = (
     Key("grace", duration, "how late a snapshot of `schedule` may be", default="4h"),
 )
 _LIMITS = (
-    Key("min_files", kinds.number, "fewer files in the newest snapshot are down; 0 for off", default="0"),
-    Key("min_size", kinds.size, "less in the newest snapshot is down: `5GiB`; 0 for off", default="0"),
+    Key("min_files", kinds.number, "fewer files in the newest snapshot are down; or `off`", default="off"),
+    Key("min_size", kinds.size, "less in the newest snapshot is down: `5GiB`, or `off`", default="off"),
     Key(
         "max_shrink",
         kinds.shrinkage,
@@ -376,6 +376,8 @@ def strange(key: str, names: Sequence[str]) -> str:
     """The sentence about a key that is none of these."""
     if re.search(r"[:=].", key):
         return "unknown key; write key: value, with a blank behind the colon"
+    if key == "before" and "ignore" in names:
+        return "belongs in an entry of ignore, beside group_by: ignore: [{before: …}]"
     if key == "push_url" and "push_token" in names:
         return "unknown key; write push_token, where the whole Push URL may stand, too"
     if meant := similar(key, names):

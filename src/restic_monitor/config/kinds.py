@@ -23,6 +23,7 @@ _SHORT = {
     "@annually": "0 0 1 1 *",
 }
 _TOMORROW = timedelta(days=1)
+_OFF = "off"
 _ANY_DAY = datetime(2026, 1, 1, tzinfo=UTC)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?(?P<offset>[Zz]|[+-]\d\d:\d\d)?", re.ASCII)
@@ -34,6 +35,8 @@ def schedule(value: str, context: object) -> str:
     fields = value.split()
     if short := _SHORT.get(value.strip().lower()):
         raise ValueError(f'{value!r} is not taken; write "{short}"')
+    if re.match(r"(CRON_)?TZ=", value):
+        raise ValueError(f"{value!r} has its zone in it; write that as timezone: …, and here five fields: {_FIELDS}")
     if len(fields) == 6:
         raise ValueError(f"{value!r} has six fields; write five, without the seconds: {_FIELDS}")
     if len(fields) != 5:
@@ -70,19 +73,21 @@ def _zone_meant(value: str, known: set[str]) -> str:
 
 
 def number(value: str, context: object) -> int:
+    if value.lower() == _OFF:
+        return 0
     if value.isascii() and value.isdigit() and len(value) <= 15:
         return int(value)
-    raise ValueError(f"{value!r} is not a whole number; write it like 1000, or 0 for off")
+    raise ValueError(f"{value!r} is not a whole number; write it like 1000, or off")
 
 
 def size(value: str, context: object) -> tuple[int, str]:
     """Bytes, and the words of the file for them."""
-    return parse_size(value), value
+    return 0 if value.lower() == _OFF else parse_size(value), value
 
 
 def shrinkage(value: str, context: object) -> tuple[int, str]:
     """Per cent, and the words of the file for them; 0 for off."""
-    if value.lower() == "off":
+    if value.lower() == _OFF:
         return 0, value
     share = value.removesuffix("%").strip()
     if value.endswith("%") and share.isascii() and share.isdigit() and len(share) <= 2 and int(share):
@@ -129,6 +134,8 @@ def tag(value: str, context: object) -> str:
         raise ValueError("holds an empty tag; write a value or remove the key")
     if "," in value:
         listed = ", ".join(part.strip() for part in value.split(",") if part.strip())
+        if not listed:
+            raise ValueError(f"{value!r} is no tag; write a value or remove the key")
         raise ValueError(f"{value!r} holds a comma, and no tag does; write a list: [{listed}]")
     return value
 

@@ -27,8 +27,8 @@ _DURATION = rf"^(?=.*[1-9]){_EACH_UNIT_ONCE}(?:(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)[
 _COUNT = r"^0*(?:[1-9][0-9]{0,3}|10000)$"
 _VANISHED = r"^\s*[0-9]{1,7}\s*$|^\s*0*(?:[0-9]{1,2}|100)\s*%$|^[Oo][Ff][Ff]$"
 _SCHEDULE = r"^\s*[^\s@]\S*(?:\s+\S+){4}\s*$"
-_NUMBER = r"^[0-9]{1,15}$"
-_SIZE = r"^(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+) ?(?:B|kB|KB|[MGTP]B|[KMGTP]iB)?$"
+_NUMBER = r"^[0-9]{1,15}$|^[Oo][Ff][Ff]$"
+_SIZE = r"^(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+) ?(?:B|kB|KB|[MGTP]B|[KMGTP]iB)?$|^[Oo][Ff][Ff]$"
 _SHRINKAGE = r"^\s*(?:0?[1-9]|[1-9][0-9])\s*%$|^[Oo][Ff][Ff]$"
 _DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[Tt ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]+)?)?(?:[Zz]|[+-][0-9]{2}:[0-9]{2}))?$"
 _TAG = r"^[^,\u0000]+$"
@@ -172,7 +172,7 @@ def _kinds_of_expectations() -> dict[Any, Schema]:
             "$ref": "#/$defs/source",
         },
         kinds.zone: _text(_TEXT, "write a name like Europe/Berlin, or UTC"),
-        kinds.number: _number(_NUMBER, "is not a whole number; write it like 1000, or 0 for off", 999_999_999_999_999),
+        kinds.number: _number(_NUMBER, "is not a whole number; write it like 1000, or off", 999_999_999_999_999),
         kinds.size: _number(_SIZE, "write it like 500MB, 5GiB or 1.5TiB", 1 << 63),
         kinds.shrinkage: {
             "type": ["string", "null", "object"],
@@ -191,7 +191,7 @@ def _kinds_of_expectations() -> dict[Any, Schema]:
         kinds.group: _list({"type": ["string", "null"], **_pattern(_GROUP, "write one or more of host, paths, tags")}),
         kinds.entries: {"type": ["array", "null"], "items": {"$ref": "#/$defs/ignored"}},
         kinds.expectations: {
-            "type": ["object", "null"],
+            "type": "object",
             "minProperties": 1,
             "propertyNames": _pattern(_REPOSITORY_NAME, _EXPECTED_NAME),
             "additionalProperties": {"$ref": "#/$defs/expectation"},
