@@ -28,7 +28,8 @@ def snapshot(
     first_seen: timedelta = timedelta(0),
     original: str = "",
 ) -> Snapshot:
-    """All as ages. `arrived`: a look before had not got it; without it is only known that it was there when first seen."""
+    """All as ages. `arrived`: a look an hour before had not got it; without it is only known that it was there when first
+    seen."""
     summary = None if ended is None else Summary(NOW - ended, 1, 1)
     seen = Stored(name, None if arrived is None else NOW - arrived - HOUR, NOW - (first_seen if arrived is None else arrived))
     return Snapshot(name, NOW - dated, "web1", ("/srv",), (), original, summary, seen)
@@ -41,9 +42,8 @@ def proved(*snapshots: Snapshot, past: Past | None = None) -> dict[str, timedelt
 
 
 def past(moments: Mapping[str, timedelta | None]) -> Past:
-    """An earlier look that saw these snapshots, and what they proved."""
-    seen = {name: Stored(name, None, NOW - 9 * DAY) for name in moments}
-    return Past(NOW - HOUR, {"snapshots": seen}, frozenset(), {name: NOW - age for name, age in moments.items() if age})
+    """An earlier look that knew these snapshots, and what they proved."""
+    return Past(NOW - HOUR, {}, frozenset(), {name: None if age is None else NOW - age for name, age in moments.items()})
 
 
 YEARS = 400 * DAY
@@ -145,7 +145,7 @@ def look(at: datetime, snapshots: Sequence[Snapshot], before: Past | None) -> tu
     files = history.dated(((each.id, None) for each in snapshots), "snapshots", before, at)
     found = proof.prove([replace(each, stored=files[each.id]) for each in snapshots], before, at)
     proofs = {each.id: each.proved for each in found}
-    return Past(at, {"snapshots": files}, frozenset(), {k: v for k, v in proofs.items() if v}), proofs
+    return Past(at, {"snapshots": files}, frozenset(), proofs), proofs
 
 
 def test_a_snapshot_from_the_future_does_not_turn_fresh_when_its_date_comes() -> None:
@@ -196,7 +196,7 @@ def test_nothing_proves_more_than_any_of_its_moments(dated: int, ended: timedelt
     [
         ([], None),
         ([snapshot(A, 2 * HOUR, arrived=HOUR)], None),
-        ([snapshot(A, 30 * DAY, arrived=HOUR)], 30 * DAY - HOUR),
+        ([snapshot(A, 30 * DAY, arrived=HOUR)], 30 * DAY - 2 * HOUR),
         ([snapshot(A, 30 * DAY, ended=2 * HOUR, arrived=HOUR)], None),  # it took a month
         ([snapshot(A, 30 * DAY, arrived=HOUR, original=B)], None),  # a copy
         ([snapshot(A, 30 * DAY)], None),  # nobody saw it come
@@ -205,5 +205,20 @@ def test_nothing_proves_more_than_any_of_its_moments(dated: int, ended: timedelt
     ],
 )
 def test_what_arrived_last_and_is_dated_long_before_tells_of_a_clock(seen: list[Snapshot], late: timedelta | None) -> None:
-    found = proof.behind(seen)
-    assert (found and found[1]) == late
+    assert [by for _, by in proof.behind(seen)] == ([] if late is None else [late])
+
+
+def test_looks_that_are_days_apart_accuse_nobody() -> None:
+    """A backup of Saturday, seen on Monday, after a look on Friday."""
+    seen = replace(snapshot(A, 2 * DAY), stored=Stored(A, NOW - 3 * DAY, NOW))
+    assert proof.behind([seen]) == []
+
+
+def test_each_host_has_a_clock_of_its_own() -> None:
+    web, nas = snapshot(A, 30 * DAY, arrived=HOUR), replace(snapshot(B, 2 * HOUR, arrived=HOUR), host="nas")
+    assert [each.host for each, _ in proof.behind([web, nas])] == ["web1"]
+
+
+def test_what_was_first_seen_by_a_clock_that_was_ahead_proves_nothing_that_is_still_to_come() -> None:
+    seen = replace(snapshot(A, -2 * DAY), stored=Stored(A, None, NOW + 900 * DAY))
+    assert proved(seen) == {A: None}

@@ -126,7 +126,7 @@ def test_what_snapshots_proved_is_remembered_and_is_no_folder(start: Callable[[]
     seen = Past(NOON, {"snapshots": names}, frozenset(), {digest(1): NOON - HOUR, digest(9): NOON})
     state.memory(*KEY).remember(seen)
     assert recalled(state) == seen
-    later = replace(seen, proved={digest(1): NOON - 2 * HOUR, digest(3): NOON})
+    later = replace(seen, proved={digest(1): NOON - 2 * HOUR, digest(3): NOON, digest(2): None})
     memory = state.memory(*KEY)
     memory.recall()
     memory.remember(later)
@@ -142,11 +142,12 @@ def test_of_what_two_runs_proved_the_earlier_counts(start: Callable[[], State]) 
     one, other = state.memory(*KEY), state.memory(*KEY)
     one.recall()
     other.recall()
-    one.remember(Past(NOON, {"snapshots": names}, frozenset(), {digest(1): NOON - HOUR, digest(2): NOON}))
-    other.remember(Past(NOON, {"snapshots": names}, frozenset(), {digest(1): NOON}))
+    proved = {digest(1): NOON - HOUR, digest(2): NOON, digest(3): NOON}
+    one.remember(Past(NOON, {"snapshots": names}, frozenset(), proved))
+    other.remember(Past(NOON, {"snapshots": names}, frozenset(), {digest(1): NOON, digest(3): None}))
     found = recalled(state)
     assert found
-    assert found.proved == {digest(1): NOON - HOUR, digest(2): NOON}
+    assert found.proved == {digest(1): NOON - HOUR, digest(2): NOON, digest(3): None}
 
 
 def test_another_repository_under_the_same_name_has_no_past(start: Callable[[], State]) -> None:

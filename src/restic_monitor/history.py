@@ -15,11 +15,14 @@ def usable(past: Past | None, begun: datetime) -> Past | None:
     return past if past and past.looked <= begun + _CLOCK_TOLERANCE else None
 
 
-def dated(names: Iterable[tuple[str, datetime | None]], folder: str, past: Past | None, latest: datetime) -> dict[str, Stored]:
+def dated(
+    names: Iterable[tuple[str, datetime | None]], folder: str, past: Past | None, latest: datetime, *, compare: bool = True
+) -> dict[str, Stored]:
     """When each file was stored: as the store says, or as the looks bracket it. A file that the last look did not have came
-    after that look began, and before this one ended, at `latest`; what is remembered as later was told by a wrong clock."""
+    after that look began, and before this one ended, at `latest`; what is remembered as later was told by a wrong clock.
+    Without `compare` (when the last look was is not known) a new file came at any time."""
     known = past.folders.get(folder, {}) if past else {}
-    after = past.looked if past and folder in past.folders else None
+    after = past.looked if compare and past and folder in past.folders else None
 
     def stored(name: str, modified: datetime | None) -> Stored:
         if modified:

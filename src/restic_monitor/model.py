@@ -108,8 +108,8 @@ class Past:
     looked: datetime
     folders: Mapping[str, Mapping[str, Stored]]
     noted: frozenset[str] = frozenset()
-    proved: Mapping[str, datetime] = field(default_factory=dict)
-    """What snapshots proved, by name; those of `folders` that are not in it proved nothing."""
+    proved: Mapping[str, datetime | None] = field(default_factory=dict)
+    """What snapshots proved, by name; None: nothing. Those that are not in it are not known."""
 
 
 @dataclass(frozen=True, slots=True)

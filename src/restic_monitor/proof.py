@@ -23,8 +23,6 @@ TOLERANCE = timedelta(minutes=5)
 """A clock may be that much ahead."""
 _BEFORE_RESTIC = datetime(2014, 1, 1, tzinfo=UTC)
 _LONG = timedelta(days=1)
-_FOLDER = "snapshots"
-"""Of `Past`: whose names are known."""
 
 
 def prove(
@@ -34,7 +32,7 @@ def prove(
     stored. What is not in there was seen `now`."""
     files = files or {}
     stored = {each.id: files.get(each.id) or each.stored or Stored(each.id, None, now) for each in snapshots}
-    known = _Known({each.id: each for each in snapshots}, stored, past)
+    known = _Known({each.id: each for each in snapshots}, stored, past.proved if past else {}, now)
     return tuple(_with(each, stored[each.id], known.proved(each.id)) for each in snapshots)
 
 
@@ -56,10 +54,14 @@ def _with(snapshot: Snapshot, stored: Stored, proved: datetime | None) -> Snapsh
 class _Known:
     """What is there, what an earlier look saw, and what is found out meanwhile."""
 
-    def __init__(self, snapshots: Mapping[str, Snapshot], stored: Mapping[str, Stored], past: Past | None) -> None:
-        self._snapshots, self._stored = snapshots, stored
-        self._seen = past.folders.get(_FOLDER, {}) if past else {}
-        self._proved = past.proved if past else {}
+    def __init__(
+        self,
+        snapshots: Mapping[str, Snapshot],
+        stored: Mapping[str, Stored],
+        proved: Mapping[str, datetime | None],
+        now: datetime,
+    ) -> None:
+        self._snapshots, self._stored, self._proved, self._now = snapshots, stored, proved, now
         self._found: dict[str, datetime | None] = {}
 
     def proved(self, name: str) -> datetime | None:
@@ -79,39 +81,43 @@ class _Known:
         """Whether the snapshot is known, and what it proves or proved."""
         if name in self._found:
             return True, self._found[name]
-        return name in self._proved or name in self._seen, self._proved.get(name)
+        return name in self._proved, self._proved.get(name)
 
     def _earliest(self, name: str, original_known: bool, original: datetime | None) -> datetime | None:
         if original_known and original is None:
             return None  # a copy proves no more than what it was made of
-        moments = [*_own(self._snapshots[name], self._stored[name]), original, self._proved.get(name)]
+        moments = [*_own(self._snapshots[name], self._stored[name], self._now), original, self._proved.get(name)]
         return min((moment for moment in moments if moment), default=None)
 
 
-def _own(snapshot: Snapshot, stored: Stored) -> Iterable[datetime]:
+def _own(snapshot: Snapshot, stored: Stored, now: datetime) -> Iterable[datetime]:
     for moment in (snapshot.time, snapshot.summary and snapshot.summary.ended):
-        if moment and _BEFORE_RESTIC <= moment <= stored.before + TOLERANCE:
+        if moment and _BEFORE_RESTIC <= moment <= min(stored.before, now) + TOLERANCE:
             yield moment
     if stored.after is not None:
         yield stored.before
 
 
-def behind(snapshots: Iterable[Snapshot]) -> tuple[Snapshot, timedelta] | None:
-    """The snapshot that arrived last, and how long before that it is dated, when that is more than a day and it was not made
-    of another: the clock of its host may be behind."""
-    arrived = [snapshot for snapshot in snapshots if snapshot.stored and snapshot.stored.after is not None]
-    newest = max(arrived, key=lambda snapshot: (_stored(snapshot).before, _dated(snapshot)), default=None)
-    if newest is None or newest.original:
-        return None
-    late = _stored(newest).before - _dated(newest)
-    return (newest, late) if late > _LONG else None
+def behind(snapshots: Iterable[Snapshot]) -> list[tuple[Snapshot, timedelta]]:
+    """Of each host the snapshot that arrived last, and how long before that it is dated, where that is more than a day for
+    certain and it was not made of another: the clock of that host may be behind."""
+    newest: dict[str, Snapshot] = {}
+    for snapshot in snapshots:
+        if snapshot.stored and snapshot.stored.after is not None:
+            newest[snapshot.host] = max(newest.get(snapshot.host, snapshot), snapshot, key=_arrival)
+    late = [(each, after - _dated(each)) for each in newest.values() if (after := _after(each)) and not each.original]
+    return [(each, by) for each, by in late if by > _LONG]
+
+
+def _arrival(snapshot: Snapshot) -> tuple[datetime, datetime]:
+    assert snapshot.stored
+    return snapshot.stored.before, _dated(snapshot)
+
+
+def _after(snapshot: Snapshot) -> datetime | None:
+    return snapshot.stored.after if snapshot.stored else None
 
 
 def _dated(snapshot: Snapshot) -> datetime:
     ended = snapshot.summary and snapshot.summary.ended
     return max(snapshot.time, ended) if ended else snapshot.time
-
-
-def _stored(snapshot: Snapshot) -> Stored:
-    assert snapshot.stored
-    return snapshot.stored

@@ -136,8 +136,13 @@ def merge(stored: Past, recalled: Past | None, seen: Past) -> Past:
     }
     noted = (stored.noted | seen.noted) - (before.noted - seen.noted)
     added = {name: moment for name, moment in stored.proved.items() if name not in before.proved}
-    proved = {name: min(moment, stored.proved.get(name, moment)) for name, moment in seen.proved.items()}
+    proved = {name: _earlier(moment, stored.proved.get(name)) for name, moment in seen.proved.items()}
     return Past(seen.looked, folders, noted, added | proved)
+
+
+def _earlier(seen: datetime | None, stored: datetime | None) -> datetime | None:
+    """A look that saw that nothing is proved knows more."""
+    return min(seen, stored) if seen and stored else seen
 
 
 def _merge(stored: Mapping[str, Stored], recalled: Mapping[str, Stored], seen: Mapping[str, Stored]) -> dict[str, Stored]:
@@ -330,15 +335,20 @@ def _find(connection: sqlite3.Connection, key: tuple[str, str]) -> _Found | None
 
 
 def _past(looked: datetime, folders: dict[str, dict[str, Stored]], noted: frozenset[str]) -> Past:
-    proved = {name: moment.before for name, moment in folders.pop(_PROVED, {}).items()}
+    proved = {name: _past_nothing(moment.before) for name, moment in folders.pop(_PROVED, {}).items()}
     return Past(looked, folders, noted, proved)
 
 
+def _past_nothing(moment: datetime) -> datetime | None:
+    return None if moment == _EPOCH else moment
+
+
 def _rows(past: Past) -> Mapping[str, Mapping[str, Stored]]:
-    """What snapshots proved is a folder of its own: a program that does not know it takes no offence."""
+    """What snapshots proved is a folder of its own: a program that does not know it takes no offence. Nothing is 1970."""
     if not past.proved:
         return past.folders
-    return {**past.folders, _PROVED: {name: Stored(name, moment, moment) for name, moment in past.proved.items()}}
+    proved = {name: Stored(name, moment or _EPOCH, moment or _EPOCH) for name, moment in past.proved.items()}
+    return {**past.folders, _PROVED: proved}
 
 
 def _folders(words: Iterable[str], files: str) -> dict[str, dict[str, Stored]]:

@@ -9,16 +9,17 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from restic_monitor import history, location, process, proof
-from restic_monitor.model import Code, Memory, Observation, Past, ProbeError, Snapshot, one_line, shorten
+from restic_monitor.model import Code, Folder, Memory, Observation, Past, ProbeError, Snapshot, Stored, one_line, shorten
 from restic_monitor.probes.restic import output
 from restic_monitor.process import Ended
 from restic_monitor.quantity import format_duration
+from restic_monitor.recency import TOLERANCE
 from restic_monitor.secret import Redactor
 
 _log = logging.getLogger(__name__)
@@ -67,22 +68,30 @@ class Restic:
 
     def _compared(self, seen: Observation, recalled: Past | None, begun: datetime) -> Observation:
         """With what earlier looks tell of these snapshots: when they came, what they prove."""
-        past, snapshots = history.usable(recalled, begun), seen.snapshots or ()
-        ended = max(datetime.now(UTC), begun)  # our clock may be set back meanwhile
-        files = history.dated(((each.id, None) for each in snapshots), _SNAPSHOTS, past, ended)
-        snapshots = proof.prove(snapshots, past, ended, files)
-        proved = {each.id: each.proved for each in snapshots if each.proved}
-        if past and seen.unreadable:  # what cannot be read may be made of one that is gone
-            proved = {**past.proved, **proved}
-        without = _without_summary(snapshots)
-        now = Past(begun, {_SNAPSHOTS: files}, frozenset({_NO_SUMMARY} if without else ()), proved)
-        return replace(
-            seen,
-            snapshots=snapshots,
-            stored=history.compared(files, _SNAPSHOTS, past),
-            notes=() if not without or (past and _NO_SUMMARY in past.noted) else (without,),
-            keep=partial(self.memory.remember, now) if self.memory and not history.all_gone(recalled, now.folders) else None,
-        )
+        past, ended = history.usable(recalled, begun), max(datetime.now(UTC), begun)  # our clock may be set back meanwhile
+        # whichever clock was wrong: what came when the last look lies in the future has no arrival
+        latest, looked = (ended, begun) if past or not recalled else (max(ended, recalled.looked), recalled.looked)
+        present = ((each.id, None) for each in seen.snapshots or ())
+        files = history.dated(present, _SNAPSHOTS, recalled, latest, compare=past is not None)
+        snapshots = proof.prove(seen.snapshots or (), recalled, ended, files)
+        hidden = _hidden(seen.unreadable or (), recalled)
+        folder = _without_replaced(history.compared(files | hidden, _SNAPSHOTS, past), snapshots)
+        without, noted = _without_summary(snapshots), past.noted if past else frozenset()
+        now = Past(looked, {_SNAPSHOTS: files | hidden}, noted, _known(snapshots, hidden, recalled))
+        if clock := _our_clock(snapshots, ended):
+            return replace(seen, snapshots=snapshots, stored=folder, notes=(clock,))
+        notes = () if not without or _NO_SUMMARY in noted else (without,)
+        told = replace(now, noted=frozenset({_NO_SUMMARY} if without else ()))
+        return replace(seen, snapshots=snapshots, stored=folder, notes=notes, keep=self._keep(now, told, recalled))
+
+    def _keep(self, seen: Past, told: Past, recalled: Past | None) -> Callable[[], None] | None:
+        """What came and what it proves is remembered at once, else all comes again with each look while a push fails. What is
+        told once, and what is gone, when it was told."""
+        if not self.memory or history.all_gone(recalled, seen.folders):
+            return None
+        before = recalled.folders.get(_SNAPSHOTS, {}) if recalled else {}
+        self.memory.remember(replace(seen, folders={_SNAPSHOTS: {**before, **seen.folders[_SNAPSHOTS]}}))
+        return partial(self.memory.remember, told)
 
     def _seen(self, deadline: float) -> Observation:
         seen, vanished = self._look(deadline)
@@ -198,6 +207,36 @@ class Restic:
         for pattern in output.WRAPPING:
             text = pattern.sub("", text)
         return shorten(one_line("; ".join(line for line in text.splitlines() if line.strip())), _REASON_LIMIT)
+
+
+def _hidden(unreadable: Iterable[str], recalled: Past | None) -> dict[str, Stored]:
+    """Files that are there and cannot be read, as they are remembered; only the beginnings of their names are known."""
+    beginnings = {name[:8] for name in unreadable}
+    known = recalled.folders.get(_SNAPSHOTS, {}) if recalled and beginnings else {}
+    return {name: file for name, file in known.items() if name[:8] in beginnings}
+
+
+def _known(snapshots: Sequence[Snapshot], hidden: Iterable[str], recalled: Past | None) -> dict[str, datetime | None]:
+    """What each proves. And what those proved that are hidden or that one was made of: `tag` names the first of all."""
+    before = recalled.proved if recalled else {}
+    wanted = {each.original for each in snapshots} | set(hidden)
+    return {name: before[name] for name in wanted if name in before} | {each.id: each.proved for each in snapshots}
+
+
+def _without_replaced(folder: Folder, snapshots: Sequence[Snapshot]) -> Folder:
+    """`tag` and `rewrite` put another in the place of one: that one is not lost."""
+    new = set(folder.appeared or ())
+    replaced = sum(1 for each in snapshots if each.original and each.id in new)
+    return replace(folder, vanished=folder.vanished[replaced:]) if folder.vanished and replaced else folder
+
+
+def _our_clock(snapshots: Sequence[Snapshot], now: datetime) -> str | None:
+    """A note, when most of several hosts are ahead of us. Such a look is not remembered: nothing came when it says."""
+    newest = {each.host: each.time for each in sorted(snapshots, key=lambda each: each.time)}
+    ahead = sum(1 for time in newest.values() if time > now + TOLERANCE)
+    if ahead < 2 or 2 * ahead <= len(newest):
+        return None
+    return f"{ahead} of {len(newest)} hosts are ahead of this machine: is its clock behind? This look is not remembered"
 
 
 def _without_summary(snapshots: Iterable[Snapshot]) -> str | None:
