@@ -330,6 +330,21 @@ def test_a_group_is_retired_by_ignore_alone(by: tuple[str, ...], ignore: list[Ig
     assert (f"{gone} group{'s' if gone > 1 else ''} ignored" in judged.verdict.message) == (gone > 0)
 
 
+def test_the_newest_proof_is_judged_not_the_newest_date() -> None:
+    rewritten = replace(snapshot("web"), id="b" * 64, original="a" * 64)
+    there = [replace(snapshot("web", 9 * DAY), id="a" * 64), rewritten, replace(snapshot("web", 3 * DAY), id="c" * 64)]
+    judged = judge([host("web")], seen(*there))
+    assert judged.line("web").message.startswith("STALE newest 3d old (limit 1d); last cccccccc web")
+    dates = [Ignored(before=NOW - 5 * DAY)]
+    assert judge([others(ignore=dates)], seen(*there[:2])).statuses == {}, "retired by what is proved"
+
+
+def test_the_date_itself_is_not_before_it() -> None:
+    for age, left in ((5 * DAY, {"others/a"}), (5 * DAY + timedelta(seconds=1), set())):
+        judged = judge([others(ignore=[Ignored(before=NOW - 5 * DAY)])], seen(snapshot("a", age)))
+        assert set(judged.statuses) == left
+
+
 def test_a_date_retires_only_groups_whose_newest_snapshot_is_older() -> None:
     ignore = [Ignored(before=NOW - 5 * DAY)]
     there = [snapshot("a", 9 * DAY), snapshot("a", 3 * DAY), snapshot("b", 9 * DAY)]

@@ -143,7 +143,7 @@ def test_nagios_has_a_value_for_each_line_and_none_for_their_repository() -> Non
     rendered = nagios.render(Report(STARTED, (HOME, result("web"))))
     summary, data = rendered.splitlines()[0].split(" | ")
     assert summary == "RESTIC CRITICAL - 2 repositories: 1 down, 1 up, 1 not told; home: STALE db (3h), 2 others fresh"
-    assert data == "'home/nas'=10800s;;86400;0 'home/db'=10800s;;86400;0 'web'=10800s;;86400;0"
+    assert data == "'home/nas'=10800s;;86400;0 'home/db'=10800s;;86400;0 'home/others/pi'=U;;86400;0 'web'=10800s;;86400;0"
     assert rendered.splitlines()[1:] == [
         "CRITICAL: home: STALE db (3h), 2 others fresh",
         "OK: home/nas: OK newest 3h old (limit 1d)",
@@ -169,6 +169,15 @@ def test_a_line_is_told_by_its_own_receiver_or_by_its_repositorys(own: str, nas:
     assert Report(STARTED, (home,)).untold == untold
     damaged = replace(home, verdicts=(summed_up, Verdict("readable", Status.DOWN, Code.ERROR, "damaged")))
     assert Report(STARTED, (damaged,)).untold == (untold or (("home",) if own == "off" else ()))
+
+
+def test_what_nobody_could_see_is_told_where_every_line_is() -> None:
+    reason = Verdict("probe", Status.UNKNOWN, Code.UNREACHABLE, "no answer")
+    lines = tuple(replace(line(name, Status.UNKNOWN, push="accepted"), verdicts=(reason,)) for name in ("nas", "db"))
+    home = replace(result("home", Status.UNKNOWN, push="off"), verdicts=(reason,), lines=lines)
+    assert Report(STARTED, (home,)).untold == ()
+    untold = replace(home, lines=(lines[0], replace(lines[1], watch=Watch("db"))))
+    assert Report(STARTED, (untold,)).untold == ("home/db",)
 
 
 def test_the_text_shows_only_what_needs_attention_when_asked() -> None:

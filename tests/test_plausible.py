@@ -174,6 +174,27 @@ def test_in_a_repository_without_expectations_each_host_and_paths_has_its_newest
     assert verdict.message == "000000c0 of db1 has no file, 700 before; to accept it: baseline: 2026-11-15T12:00:00Z"
 
 
+def test_the_advice_accepts_all_that_are_small() -> None:
+    db = [snapshot(9 * DAY, 700, host="db1"), snapshot(8 * DAY, 0, host="db1")]
+    there = [*db, snapshot(DAY, 10), snapshot(0 * DAY, 0)]
+    found = re.search(r"baseline: (\S+)$", judge(Plausible(each=True), there).message)
+    assert found
+    assert judge(Plausible(each=True, baseline=datetime.fromisoformat(found[1])), there).status is Status.UP
+
+
+def test_of_two_that_were_made_at_once_the_same_is_the_newest_in_any_order() -> None:
+    twins = [snapshot(0 * DAY, files, id=name * 64) for name, files in (("a", 100), ("b", 1))]
+    for there in (twins, twins[::-1]):
+        assert judge(HALF, [snapshot(DAY, 100), *there]).message.startswith("bbbbbbbb has 1 file")
+
+
+def test_a_snapshot_of_the_baseline_itself_is_compared_with() -> None:
+    there = history(100, 100, 40)
+    assert judge(replace(HALF, baseline=NOW - 2 * DAY), there).status is Status.DOWN
+    assert judge(replace(HALF, baseline=NOW - DAY), there).status is Status.DOWN
+    assert judge(replace(HALF, baseline=NOW - DAY + timedelta(seconds=1)), there).status is Status.UP
+
+
 def test_many_are_counted() -> None:
     hosts = [f"h{number}" for number in range(5)]
     seen = [snapshot(age * DAY, files, host=host) for host in hosts for age, files in ((1, 10), (0, 0))]

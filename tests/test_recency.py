@@ -128,13 +128,6 @@ def test_the_stores_clock_dates_its_files_and_ours_the_schedule() -> None:
     assert StoredRecently(WEEKDAYS).judge(seen, now).status is Status.UP
 
 
-def test_a_schedule_that_was_never_due_makes_nothing_stale() -> None:
-    now = at("2026-11-25 02:00")
-    seen = Observation("restic", proof.prove([Snapshot("a" * 64, now - 4000 * 24 * HOUR)], None, now), ())
-    rule = Schedule("0 0 29 2 *", grace=36_000 * 24 * HOUR)
-    assert Freshness(rule).judge(seen, now).status is Status.UP
-
-
 @given(st.integers(0, 10**7), st.integers(0, 400 * 24 * 60))
 def test_older_is_never_fresher(minutes: int, age: int) -> None:
     now = at("2026-01-01 00:00") + timedelta(minutes=minutes % (365 * 24 * 60))

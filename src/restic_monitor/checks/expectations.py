@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
@@ -91,7 +91,7 @@ class Expectations:
         if seen.snapshots is None:
             reason = Verdict(SUMMED_UP, Status.UNKNOWN, Code.ERROR, "the snapshots could not be listed")
             return reason, self.unseen(reason)
-        series, lines, ignored = _series(seen.snapshots), [], 0
+        series, lines, ignored = _Series.of(seen.snapshots), [], 0
         for each in self.expectations:
             groups, left_out = self._groups(each, series)
             groups = _named_apart(groups)
@@ -105,25 +105,102 @@ class Expectations:
     def unseen(self, reason: Verdict) -> tuple[Line, ...]:
         return tuple(Line(each.name, (reason,), max_age=each.max_age) for each in self.expectations)
 
-    def _groups(self, expectation: Expectation, series: Sequence[Series]) -> tuple[list[tuple[str, Series]], int]:
+    def _groups(self, expectation: Expectation, series: _Series) -> tuple[list[tuple[str, Series]], int]:
         """The snapshots of each line, with its name, and how many groups are ignored."""
-        matching = [each for each in series if expectation.where.matches(each[0])]
+        matching = series.matching(expectation.where)
         if not expectation.group_by or not matching:
             return [(expectation.name, [snapshot for each in matching for snapshot in each])], 0
-        others = [each.where for each in self.expectations if not each.group_by]
-        left = [each for each in matching if not any(other.matches(each[0]) for other in others)]
+        others = _Filters([each.where for each in self.expectations if not each.group_by])
+        left = [each for each in matching if not others.match(each[0])]
         groups = _grouped(left, expectation.group_by)
         judged = [(key, of) for key, of in sorted(groups.items()) if not _is_ignored(dict(key), of, expectation.ignore)]
         return [(f"{expectation.name}/{_group_name(dict(key))}", of) for key, of in judged], len(groups) - len(judged)
 
-    def _not_expected(self, series: Sequence[Series]) -> list[str]:
+    def _not_expected(self, series: _Series) -> list[str]:
         """How many snapshots nothing is expected of, and whose they are."""
-        filters = [each.where for each in self.expectations]
-        unmatched = [each for each in series if not any(where.matches(each[0]) for where in filters)]
+        filters = _Filters([each.where for each in self.expectations])
+        unmatched = [each for each in series.all if not filters.match(each[0])]
         if not unmatched:
             return []
         hosts = _listed(sorted({_host(each[0].host) for each in unmatched}), _HERE_LIMIT)
         return [f"{_count(sum(map(len, unmatched)), 'snapshot')} not expected, of {hosts}"]
+
+
+def _asked_for(where: Filter) -> object:
+    """One thing that a snapshot must have, so that few have to be looked at; None where nothing is asked for."""
+    if where.host is not None:
+        return "host", where.host
+    wanted = [*(("tag", tag) for tag in sorted(where.tags)), *(("path", path) for path in sorted(where.paths))]
+    return next(iter(wanted), None)
+
+
+def _has(snapshot: Snapshot) -> Iterator[object]:
+    """All that may be asked for."""
+    yield None
+    yield "host", snapshot.host
+    yield from (("tag", tag) for tag in snapshot.tags)
+    yield from (("path", path) for path in snapshot.paths)
+
+
+class _Filters:
+    """Several, asked at once."""
+
+    def __init__(self, filters: Iterable[Filter]) -> None:
+        self._filters: dict[object, list[Filter]] = defaultdict(list)
+        for each in filters:
+            self._filters[_asked_for(each)].append(each)
+
+    def match(self, snapshot: Snapshot) -> bool:
+        return any(each.matches(snapshot) for key in _has(snapshot) for each in self._filters.get(key, ()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Series:
+    """All snapshots, by what filters ask for; and what was counted of them once."""
+
+    all: list[Series]
+    having: Mapping[object, list[Series]]
+    counted: dict[object, str]
+
+    @classmethod
+    def of(cls, snapshots: Iterable[Snapshot]) -> _Series:
+        found: dict[tuple[str, tuple[str, ...], tuple[str, ...]], Series] = {}
+        for snapshot in snapshots:
+            found.setdefault((snapshot.host, snapshot.paths, snapshot.tags), []).append(snapshot)
+        having: dict[object, list[Series]] = defaultdict(list)
+        for each in found.values():
+            for key in _has(each[0]):
+                having[key].append(each)
+        return cls(list(found.values()), having, {})
+
+    def matching(self, where: Filter) -> list[Series]:
+        return [each for each in self.having.get(_asked_for(where), ()) if where.matches(each[0])]
+
+    def here(self, where: Filter) -> str:
+        """What of a filter is there: the hosts; or, if the host is there, its paths, or its tags."""
+        if not self.all:
+            return "the repository is empty"
+        whose = "" if where.host is None else "its "
+        if (where.host, where.paths) in self.counted:
+            return f"{whose}tags here: {self.counted[where.host, where.paths]}"
+        of_host = self.having.get(_asked_for(Filter(where.host)), ())
+        if not of_host:
+            return f"hosts here: {self._count('host', ((_host(each[0].host), len(each)) for each in self.all))}"
+        with_paths = [each for each in of_host if where.paths.issubset(each[0].paths)]
+        if not with_paths:
+            paths = ((_name(path), len(each)) for each in of_host for path in each[0].paths)
+            return f"{whose}paths here: {self._count((where.host, 'paths'), paths)}"
+        tags = ((_name(tag), len(each)) for each in with_paths for tag in each[0].tags)
+        return f"{whose}tags here: {self._count((where.host, where.paths), tags)}"
+
+    def _count(self, of: object, names: Iterable[tuple[str, int]]) -> str:
+        """The most frequent first. Once for all lines that ask for the same."""
+        if of not in self.counted:
+            counts: Counter[str] = Counter()
+            for name, count in names:
+                counts[name] += count
+            self.counted[of] = _listed(sorted(counts, key=lambda name: (-counts[name], name)), _HERE_LIMIT) or "none"
+        return self.counted[of]
 
 
 def _line(name: str, expectation: Expectation, matching: Sequence[Snapshot], seen: Observation, now: datetime) -> Line:
@@ -132,9 +209,9 @@ def _line(name: str, expectation: Expectation, matching: Sequence[Snapshot], see
     return Line(name, verdicts, len(matching), expectation.max_age)
 
 
-def _missing(expectation: Expectation, series: Sequence[Series], seen: Observation) -> Line:
+def _missing(expectation: Expectation, series: _Series, seen: Observation) -> Line:
     """By name, with what is there."""
-    message = " ".join(filter(None, ["no snapshot", str(expectation.where)])) + f"; {_here(expectation.where, series)}"
+    message = " ".join(filter(None, ["no snapshot", str(expectation.where)])) + f"; {series.here(expectation.where)}"
     verdict = Verdict("freshness", Status.DOWN, Code.MISSING, message)
     return Line(expectation.name, (_as_far_as_read(verdict, seen),), 0, expectation.max_age)
 
@@ -147,28 +224,7 @@ def _as_far_as_read(verdict: Verdict, seen: Observation) -> Verdict:
     return replace(verdict, status=Status.UNKNOWN, code=Code.UNKNOWN, message=message)
 
 
-def _here(where: Filter, series: Sequence[Series]) -> str:
-    """What of the filter is there: the hosts; or, if the host is there, its paths, or its tags."""
-    if not series:
-        return "the repository is empty"
-    of_host = [each for each in series if where.host in (None, each[0].host)]
-    if not of_host:
-        return f"hosts here: {_counted((_host(each[0].host), len(each)) for each in series)}"
-    with_paths = [each for each in of_host if where.paths.issubset(each[0].paths)]
-    whose = "" if where.host is None else "its "
-    if not with_paths:
-        return f"{whose}paths here: {_counted((_name(path), len(each)) for each in of_host for path in each[0].paths)}"
-    return f"{whose}tags here: {_counted((_name(tag), len(each)) for each in with_paths for tag in each[0].tags)}"
-
-
 # groups
-
-
-def _series(snapshots: Iterable[Snapshot]) -> list[Series]:
-    found: dict[tuple[str, tuple[str, ...], tuple[str, ...]], Series] = {}
-    for snapshot in snapshots:
-        found.setdefault((snapshot.host, snapshot.paths, snapshot.tags), []).append(snapshot)
-    return list(found.values())
 
 
 def _grouped(series: Iterable[Series], by: Sequence[str]) -> dict[tuple[tuple[str, tuple[str, ...]], ...], Series]:
@@ -282,14 +338,6 @@ def _listed(names: Sequence[str], limit: int) -> str:
         shown += 1
     more = f" and {len(names) - shown} more" if len(names) > shown else ""
     return f"{', '.join(names[:shown])}{more}"
-
-
-def _counted(names: Iterable[tuple[str, int]]) -> str:
-    """Each once, the most frequent first."""
-    counts: Counter[str] = Counter()
-    for name, count in names:
-        counts[name] += count
-    return _listed(sorted(counts, key=lambda name: (-counts[name], name)), _HERE_LIMIT) or "none"
 
 
 def _host(host: str) -> str:

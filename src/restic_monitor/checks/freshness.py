@@ -58,7 +58,7 @@ class Freshness:
 
 def _newest(snapshots: Sequence[Snapshot]) -> Snapshot | None:
     counting = [snapshot for snapshot in snapshots if snapshot.proved]
-    return max(counting, key=lambda snapshot: (snapshot.proved, snapshot.time), default=None)
+    return max(counting, key=lambda snapshot: (snapshot.proved, snapshot.time, snapshot.id), default=None)
 
 
 def _decide(age: timedelta, limit: timedelta, *, warn: bool) -> tuple[Status, Code]:
@@ -91,9 +91,12 @@ def _undated(snapshots: Sequence[Snapshot]) -> str:
 
 
 def _notes(snapshots: Sequence[Snapshot]) -> tuple[str, ...]:
-    found = proof.behind(snapshots)
-    if not found:
-        return ()
-    snapshot, late = found
-    host = f"the clock of {shorten(one_line(snapshot.host), _HOST_LIMIT)}" if snapshot.host else "the clock of its host"
-    return (f"{snapshot.id[:8]} is dated {format_duration(late, 1)} before it was stored: is {host} behind?",)
+    return tuple(
+        f"{snapshot.id[:8]} is dated {format_duration(late, 1)} before it was stored: is {_clock(snapshot)} behind?"
+        for snapshot, late in proof.behind(snapshots)
+    )
+
+
+def _clock(snapshot: Snapshot) -> str:
+    host = shorten(one_line(snapshot.host), _HOST_LIMIT)
+    return f"the clock of {host}" if host else "the clock of its host"

@@ -136,8 +136,8 @@ def _judged(snapshots: Sequence[Snapshot], *, each: bool) -> Iterable[tuple[Snap
         yield snapshot, series[snapshot.host, frozenset(snapshot.paths), frozenset(snapshot.tags)][:-1]
 
 
-def _order(snapshot: Snapshot) -> tuple[datetime, datetime]:
-    return snapshot.proved or _NEVER, snapshot.time
+def _order(snapshot: Snapshot) -> tuple[datetime, datetime, str]:
+    return snapshot.proved or _NEVER, snapshot.time, snapshot.id
 
 
 def _median(numbers: Iterable[int]) -> int:
@@ -153,7 +153,7 @@ def _files(count: int) -> str:
 def _advice(small: Sequence[tuple[Snapshot, Sequence[_Reason]]]) -> str:
     """How a person accepts it; with several, all of them."""
     compared = [newest.proved for newest, reasons in small if newest.proved and any(each.compared for each in reasons)]
-    return f"; to accept it: baseline: {min(compared).astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" if compared else ""
+    return f"; to accept it: baseline: {max(compared).astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" if compared else ""
 
 
 def _told(snapshot: Snapshot, reason: str, *, named: bool) -> str:

@@ -19,7 +19,7 @@ def render(report: Report) -> str:
     worst = max(report.results, key=lambda result: result.status, default=None)
     detail = f"; {worst.watch.name}: {worst.message}" if worst and worst.status > Status.UP else ""
     summary = _clean(f"{_WORDS[exit_status(report)]} - {counted(report)}{unfinished}{pushes}{detail}")
-    data = " ".join(_data(name, part) for result in report.results for name, part in _parts(result) if part.age is not None)
+    data = " ".join(_data(name, part) for result in report.results for name, part in _parts(result))
     lines = [f"RESTIC {summary}" + (f" | {data}" if data else "")]
     for result in report.shown:
         lines.append(_clean(_line(report, result.watch.name, result)))
@@ -44,9 +44,9 @@ def exit_status(report: Report) -> int:
 
 
 def _parts(result: Result) -> list[tuple[str, Result]]:
-    """What has a value: a repository, or each of its lines."""
+    """What has a value: a repository with an age, or each of its lines, also one that is missing: no series vanishes."""
     if not result.lines:
-        return [(result.watch.name, result)]
+        return [(result.watch.name, result)] if result.age is not None else []
     return [(f"{result.watch.name}/{line.watch.name}", line) for line in result.lines]
 
 
@@ -57,11 +57,13 @@ def _line(report: Report, name: str, result: Result) -> str:
 
 
 def _data(name: str, result: Result) -> str:
-    """Age in seconds with its limit as the critical threshold. Quotes are doubled, "=" may not stand in a label."""
+    """Age in seconds, U where it is not known, with its limit as the critical threshold. Quotes are doubled, "=" may not stand
+    in a label."""
     label = _clean(name).replace("'", "''").replace("=", "_")
-    limit = "" if result.limit is None else str(int(result.limit.total_seconds()))
-    age = 0 if result.age is None else int(result.age.total_seconds())
-    return f"'{label}'={age}s;;{limit};0"
+    limit = result.watch.max_age if result.limit is None else result.limit
+    critical = "" if limit is None else str(int(limit.total_seconds()))
+    age = "U" if result.age is None else f"{int(result.age.total_seconds())}s"
+    return f"'{label}'={age};;{critical};0"
 
 
 def _clean(text: str) -> str:

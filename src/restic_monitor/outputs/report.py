@@ -65,7 +65,8 @@ def _untold(result: Result) -> list[str]:
     lines = [line.watch.name for line in result.lines if line.status.failing and not line.watch.receivers]
     if lines:
         return [f"{result.watch.name}/{name}" for name in lines]
-    own = [verdict for verdict in result.verdicts if verdict.check != SUMMED_UP] if result.lines else result.verdicts
+    of_lines = [verdict for line in result.lines for verdict in line.verdicts]
+    own = [verdict for verdict in result.verdicts if verdict not in of_lines and verdict.check != SUMMED_UP]
     failing = any(verdict.status.failing for verdict in own)
     return [result.watch.name] if failing else []
 
