@@ -821,6 +821,16 @@ def test_config_check_notes_a_repository_of_which_a_part_is_told_to_nobody(run: 
         assert (note in done.stdout) is noted
 
 
+def test_a_listing_that_is_asked_for_beside_expectations_is_a_mistake_of_the_file(tmp_path: Path, run: Run) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("repositories: {home: {url: /srv, password_file: p, mode: listing, expect: {web1: {}}}}\n")
+    done = run("config", "check", "--no-secrets", "-c", file)
+    assert (done.returncode, done.stdout) == (2, "file     FAILED   1 to correct\n")
+    assert done.stderr.endswith(
+        f"repositories.home.expect: {HOSTS}: mode listing (line 1); write mode: restic, or remove expect\n"
+    )
+
+
 def test_config_check_notes_what_is_not_there_by_name(tmp_path: Path, run: Run) -> None:
     """A host that is misspelt is no mistake that the file alone could show."""
     repository = make_repository(tmp_path / "repo", snapshots=[Backup(datetime.now(UTC), "web1")])

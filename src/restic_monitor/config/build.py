@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 from restic_monitor import environment as environments
-from restic_monitor.config import find, keys, modes
+from restic_monitor.config import find, keys, modes, unseen
 from restic_monitor.config.addresses import push_addresses
 from restic_monitor.config.draft import Block, Draft
 from restic_monitor.config.keys import Context
@@ -106,6 +106,10 @@ class Builder:
     def check_file(self) -> None:
         """The mistakes of the file alone, those of its push addresses included. Raises ConfigError."""
         push_addresses(self.values, reading=())
+        for block in filter(self.draft.enabled, self.draft.repositories):
+            mode, origin = modes.chosen(self.mode, self.values, block)
+            if mode == "listing":  # with the others only secrets and addresses tell
+                unseen.refuse(self.values, block, (mode, origin), password=self.surroundings.has_password(block))
         self.draft.problems.raise_if_any()
 
     # one repository
