@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from restic_monitor.model import Observation, Snapshot, Summary
 from restics import PASSWORD, Backup, Repository, make_repository
 
 NOW = datetime(2026, 7, 22, 9, 30, tzinfo=UTC)
-HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 GIB = 1 << 30
 
 
@@ -96,6 +97,22 @@ def test_what_proves_nothing_is_said() -> None:
     ]
     text = table(snapshots("nas", [NOW + DAY], proves=False, sizes=[1]))
     assert text.splitlines()[1] == "nas   /srv   -       ?  proves nothing      1  -          1B  ▇"
+
+
+def test_what_is_dated_in_the_future_and_counts_all_the_same_is_said() -> None:
+    """`backup --time`: the end of the backup is known."""
+    (ahead,) = snapshots("nas", [NOW + DAY], sizes=[1])
+    ahead = replace(ahead, proved=NOW - 5 * HOUR)
+    assert table(snapshots("web", DAILY, sizes=[1]), [ahead]).splitlines()[3:] == [
+        "8 snapshots in 2 groups",
+        "1 snapshot dated in the future (2026-07-23 09:30Z) that counts from its end, or its arrival: nas",
+        "a note",
+    ]
+    later = replace(ahead, id="f" * 64, time=NOW + 9 * DAY, host="pi")
+    assert "2 snapshots dated in the future (2026-07-31 09:30Z) that count from their end, or their arrival: nas, pi" in table(
+        [ahead, later]
+    )
+    assert "future" not in table([replace(ahead, time=NOW + 4 * MINUTE)]), "a clock may be a little ahead"
 
 
 def test_what_is_new_each_time_is_one_group() -> None:
@@ -221,11 +238,42 @@ def test_an_empty_repository_is_no_error(tmp_path: Path, run: Run) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "no snapshot in the repository\n", "")
 
 
+def test_a_snapshot_of_a_real_repository_from_the_future_is_said(tmp_path: Path, run: Run, restic_version: str) -> None:
+    """It proves a backup only where restic wrote down when that ended."""
+    repository = make_repository(tmp_path / "repo", restic_version, [Backup(datetime.now(UTC) + 9 * DAY, "nas")])
+    for command in ("groups", "suggest"):
+        done = run(command, "home", "-c", configured(tmp_path, repository))
+        assert (done.returncode, done.stderr) == (0, "")
+        (said,) = [line for line in done.stdout.splitlines() if "in the future" in line]
+        assert said.removeprefix("    # ").startswith("1 snapshot that" if restic_version == "0.14" else "1 snapshot dated")
+        assert said.endswith(": nas")
+
+
+@pytest.mark.parametrize("command", ["groups", "suggest"])
+def test_the_name_may_be_left_out_where_there_is_one_repository(command: str, tmp_path: Path, run: Run) -> None:
+    repository = make_repository(tmp_path / "repo", snapshots=[Backup(datetime.now(UTC) - HOUR, "nas")])
+    file = configured(tmp_path, repository)
+    named, unnamed = run(command, "home", "-c", file), run(command, "-c", file)
+    assert (unnamed.returncode, unnamed.stderr) == (0, "")
+    assert unnamed.stdout == named.stdout
+    one = file.read_text()
+    file.write_text(f"{one}  office:\n    url: /srv/office\n  attic:\n    url: /srv/attic\n    enabled: false\n")
+    unnamed = run(command, "-c", file)
+    assert (unnamed.returncode, unnamed.stdout) == (2, "")
+    assert unnamed.stderr == f"restic-monitor: {command} looks at one repository, and needs its name; there are: home, office\n"
+    file.write_text(f"{one}  attic:\n    url: /srv/attic\n    enabled: false\n")
+    assert run(command, "-c", file).stdout == named.stdout, "one that is not enabled is none"
+    file.write_text(f"{one}    enabled: false\n")
+    unnamed = run(command, "-c", file)
+    assert (unnamed.returncode, unnamed.stdout) == (2, "")
+    assert "repositories: none is enabled" in unnamed.stderr
+
+
 @pytest.mark.parametrize("command", ["groups", "suggest"])
 def test_help_and_completion_know_the_command(command: str, tmp_path: Path, run: Run) -> None:
     done = run(command, "--help")
     assert (done.returncode, done.stderr) == (0, "")
-    assert f"Usage: restic-monitor {command} [OPTIONS] NAME" in done.stdout
+    assert f"Usage: restic-monitor {command} [OPTIONS] [NAME]" in done.stdout
     assert f"  {command} " in run("--help").stdout
     file = configured(tmp_path, make_repository(tmp_path / "repo"))
     words = {"COMP_WORDS": f"restic-monitor {command} ", "COMP_CWORD": "2", "RESTIC_MONITOR_CONFIG": str(file)}

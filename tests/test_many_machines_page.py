@@ -96,7 +96,7 @@ def test_what_the_page_shows_of_groups_and_suggest_is_what_they_print(run: Run, 
     """The head of both, and the hosts: ages and intervals are those of another repository."""
     text = f'repositories: {{home: {{url: "{home.path}", password_file: password}}}}'
     for command, count in (("groups", 1), ("suggest", 4)):
-        said = say(run, home, text, command, "home", "-c", "config.yaml")
+        said = say(run, home, text, command, "home")
         shown = CONSOLE[f"restic-monitor {command} home"]
         assert _words(said)[:count] == _words(shown)[:count]
         assert {host for host in HOSTS if re.search(rf"(?m)(^|^ *|host: ){host}\b", said)} == {*HOSTS}
@@ -135,7 +135,8 @@ def say(run: Run, repository: Repository, text: str, *words: str) -> str:
     (run.home / "config.yaml").write_text(text)
     for file in ("password", "config.yaml"):
         (run.home / file).chmod(0o600)
-    done = run(*words, env={"PATH": f"{repository.restic.parent}:/usr/bin:/bin"})
+    path = f"{repository.restic.parent}:/usr/bin:/bin"
+    done = run(*words, env={"PATH": path, "RESTIC_MONITOR_CONFIG": "config.yaml"})
     assert done.stderr == ""
     return done.stdout
 

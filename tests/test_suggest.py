@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from configs import build
@@ -131,6 +132,28 @@ CASES = (
     Case("two snapshots", every(DAY, 2, 5 * HOUR), "26h", "every 1d", guess=True),
     Case("one evening", every(10 * MINUTE, 4, 3 * DAY), "4d", "every 10m", guess=True),
     Case("yearly", [datetime(year, 1, 1, tzinfo=UTC) for year in range(2022, 2027)], "400d", "every 365d"),
+    Case("four by hand, daily before", every(timedelta(seconds=31), 4, HOUR) + every(DAY, 21, 5 * HOUR), "26h", "every 1d"),
+    Case("an evening's tests", [NOW - n * MINUTE for n in (10, 15, 16, 90)] + every(DAY, 21, 5 * HOUR), "26h", "every 1d"),
+    Case(
+        "two evenings of tests",
+        [m - n * MINUTE for m in every(DAY, 2, HOUR) for n in range(4)] + every(DAY, 9, 2 * DAY),
+        "26h",
+        "every 1d",
+    ),
+    Case(
+        "thirty by hand, thinned before", every(MINUTE, 30, HOUR) + kept(every(DAY, 700, 5 * HOUR), 7, 4, 12), "26h", "every 1d"
+    ),
+    Case("by hand, weekly before", every(MINUTE, 4, HOUR) + every(7 * DAY, 5, 3 * DAY), "8d", "every 7d"),
+    Case(
+        "by hand, hourly and thinned before",
+        every(MINUTE, 4, HOUR / 4) + every(HOUR, 24, HOUR / 2) + kept(every(DAY, 300, 2 * DAY), 7, 4, 3),
+        "90m",
+        "every 1h",
+    ),
+    Case(
+        "by hand, a week ago", every(DAY, 7, 5 * HOUR) + every(MINUTE, 4, 7 * DAY) + every(DAY, 9, 8 * DAY), "26h", "every 1d"
+    ),
+    Case("by hand, one before", every(MINUTE, 4, HOUR) + every(DAY, 1, 6 * DAY), "8d", "every 6d", guess=True),
     Case("late", every(DAY, 20, 4 * DAY), "26h", "every 1d"),
 )
 
@@ -253,7 +276,7 @@ def of_web(moments: Iterable[datetime], *more: str, **fields: Sequence[str]) -> 
     return [snapshot(moment, "web", fields.get("paths", ("/srv",)), fields.get("tags", ())) for moment in moments]
 
 
-DAILY = every(DAY, 10, 5 * HOUR)
+DAILY, WEEKLY = every(DAY, 10, 5 * HOUR), every(7 * DAY, 5, 2 * DAY)
 GROUPS: Sequence[tuple[str, Sequence[Snapshot], dict[str, str]]] = (
     ("untagged nightly, tagged monthly", of_web(DAILY) + of_web(firsts(4, 5, 6, 7), tags=["monthly"]), {
         "web": "max_age: 26h",
@@ -275,6 +298,44 @@ GROUPS: Sequence[tuple[str, Sequence[Snapshot], dict[str, str]]] = (
     ("many paths", of_web(DAILY, paths=["/a", "/b/c", "/d"]) + of_web(DAILY, paths=["/x/a", "/y/c", "/z"]), {
         "web-a-c-more": "host: web, paths: [/a, /b/c, /d], max_age: 26h",
         "web-a-c-more-2": "host: web, paths: [/x/a, /y/c, /z], max_age: 26h",
+    }),
+    ("paths of a job among another's", of_web(DAILY, paths=["/d"], tags=["nightly"])
+        + of_web(WEEKLY, paths=["/c", "/d"], tags=["weekly"]), {
+        "web-c-d-weekly": "host: web, paths: [/c, /d], tags: [weekly], max_age: 8d",
+        "web-d-nightly": "host: web, paths: [/d], tags: [nightly], max_age: 26h",
+    }),
+    ("paths among another's, and once by hand", of_web(DAILY, paths=["/d"], tags=["nightly"])
+        + of_web([NOW - 3 * DAY], paths=["/d"], tags=["by-hand"]) + of_web(WEEKLY, paths=["/c", "/d"], tags=["weekly"]), {
+        "web-c-d-weekly": "host: web, paths: [/c, /d], tags: [weekly], max_age: 8d",
+        "web-d": "host: web, paths: [/d], max_age: 4d",
+        "web-d-nightly": "host: web, paths: [/d], tags: [nightly], max_age: 26h",
+    }),
+    ("paths among another's, one tagged", of_web(DAILY, paths=["/d"], tags=["nightly"]) + of_web(WEEKLY, paths=["/c", "/d"]), {
+        "web-c-d": "host: web, paths: [/c, /d], max_age: 8d",
+        "web-d-nightly": "host: web, paths: [/d], tags: [nightly], max_age: 26h",
+    }),
+    ("paths among another's, one tag for all", of_web(DAILY, paths=["/d"], tags=["x"])
+        + of_web(WEEKLY, paths=["/c", "/d"], tags=["x"]), {
+        "web-c-d": "host: web, paths: [/c, /d], max_age: 8d",
+        "web-d": "host: web, paths: [/d], max_age: 26h",
+    }),
+    ("paths among another's, newly tagged", of_web(DAILY[:5], paths=["/d"], tags=["v2"])
+        + of_web(DAILY[5:], paths=["/d"], tags=["v1"]) + of_web(WEEKLY, paths=["/c", "/d"]), {
+        "web-c-d": "host: web, paths: [/c, /d], max_age: 8d",
+        "web-d-v2": "host: web, paths: [/d], tags: [v2], max_age: 26h",
+    }),
+    ("a new tag each month", of_web(DAILY[:1], tags=["july"]) + of_web(DAILY[1:], tags=["june"]), {"web": "max_age: 26h"}),
+    ("tags of long ago", of_web(DAILY, tags=["a"]) + of_web(WEEKLY, tags=["b"]) + of_web(every(DAY, 9, 90 * DAY), tags=["c"]), {
+        "web-a": "host: web, tags: [a], max_age: 26h",
+        "web-b": "host: web, tags: [b], max_age: 8d",
+    }),
+    ("six jobs", [each for tag in "abcdef" for each in of_web(DAILY, tags=[tag])], {
+        f"web-{tag}": f"host: web, tags: [{tag}], max_age: 26h" for tag in "abcdef"
+    }),
+    ("containers, and a machine with their paths", [snapshot(m, f"{n:012x}", ["/data"], ["x"]) for n, m in enumerate(DAILY)]
+        + [snapshot(m, "nas", ["/data", "/etc"]) for m in DAILY], {
+        "nas": "max_age: 26h",
+        "data-x": "paths: [/data], tags: [x], max_age: 26h",
     }),
     ("containers", [snapshot(m, f"{n:012x}", ["/data"]) for n, m in enumerate(DAILY)], {
         "data": "paths: [/data], max_age: 26h",
@@ -300,6 +361,49 @@ def test_snapshots_that_belong_together_are_one_expectation(
 def test_other_paths_since_yesterday_leave_the_old_ones_to_be_ignored() -> None:
     text = block(of_web(DAILY[:1], paths=["/srv", "/etc"]) + of_web(DAILY[4:]))
     assert "- {host: web, paths: [/srv], before: 2026-07-19}" in text
+
+
+@pytest.mark.parametrize(
+    ("snapshots", "covered"),
+    [
+        (of_web(DAILY, paths=["/d"]) + of_web(WEEKLY, paths=["/c", "/d"]), {"web-d": "web-c-d"}),
+        (of_web(DAILY, tags=["x"]) + of_web(WEEKLY, tags=["x", "y"]), {"web-x": "web-x-y"}),
+        (of_web(DAILY) + of_web(WEEKLY, tags=["y"]), {"web": "web-y"}),
+        ([each for tag in "abcd" for each in of_web(DAILY, tags=[*tag])] + of_web(DAILY),
+            {"web": "web-a, web-b, web-c and others"}),
+        (of_web(DAILY, tags=["x"]) + of_web(WEEKLY, tags=["y"]), {}),
+    ],
+)  # fmt: skip
+def test_what_nothing_tells_apart_is_said(snapshots: Sequence[Snapshot], covered: dict[str, str], tmp_path: Path) -> None:
+    text = block(snapshots)
+    found = re.findall(r"(?m)^ {6}(\S+): .*; also met by the backups of (.*): only a tag of its own", text)
+    assert dict(found) == covered
+    assert failing(tmp_path, text, snapshots) == []
+
+
+LATE = every(DAY, 20, 5 * DAY)
+
+
+@pytest.mark.parametrize(
+    ("late", "others"),
+    [
+        ({"paths": ["/d"], "tags": ["nightly"]}, [({"paths": ["/c", "/d"], "tags": ["weekly"]}, WEEKLY)]),
+        ({"tags": ["nightly"]}, [({"tags": ["weekly"]}, WEEKLY)]),
+        ({"tags": ["nightly"]}, [({}, WEEKLY)]),
+        ({"tags": ["nightly"]}, [({"tags": ["by-hand"]}, [NOW - HOUR])]),
+        ({"tags": ["nightly"]}, [({"tags": ["by-hand"]}, [NOW - HOUR]), ({"tags": ["old"]}, every(DAY, 9, 90 * DAY))]),
+        ({"paths": ["/d"], "tags": ["nightly"]}, [({"paths": ["/c", "/d"], "tags": ["weekly"]}, [NOW - HOUR])]),
+    ],
+)
+def test_a_job_that_is_late_is_not_covered_by_another(
+    late: dict[str, Sequence[str]], others: Sequence[tuple[dict[str, Sequence[str]], Sequence[datetime]]], tmp_path: Path
+) -> None:
+    snapshots = of_web(LATE, **late) + [each for fields, moments in others for each in of_web(moments, **fields)]
+    text = block(snapshots)
+    ((name, message),) = failing(tmp_path, text, snapshots)
+    assert name.endswith("-nightly")
+    assert message.startswith("newest 5d old (limit 26h)")
+    assert re.search(rf"(?m)^ {{6}}{name}: .*# every 1d, late; 20 snapshots, the newest 5d old$", text)
 
 
 # loading it
@@ -378,6 +482,84 @@ def test_a_healthy_repository_is_up_with_what_is_suggested(
     snapshots = [each for machine in found for each in machine]
     text = block(snapshots)
     assert failing(tmp_path_factory.getbasetemp(), text, snapshots) == [], text
+
+
+@dataclass(frozen=True)
+class Job:
+    """Of one host. `phase`: how much of an interval ago the newest is."""
+
+    interval: timedelta
+    phase: float
+    count: int
+    paths: frozenset[str]
+    tags: frozenset[str]
+
+    def snapshots(self, stopped: timedelta = timedelta(0), until: datetime = NOW) -> list[Snapshot]:
+        """Those until now, the last `stopped` earlier; and those that come until a moment."""
+        newest = NOW - stopped - self.phase * self.interval
+        coming = range(-((until - newest) // self.interval) if until > NOW else 0, self.count)
+        return [snapshot(newest - number * self.interval, "web", sorted(self.paths), sorted(self.tags)) for number in coming]
+
+    def is_covered_by(self, other: Job) -> bool:
+        """No filter finds these and not those."""
+        return self.paths <= other.paths and self.tags <= other.tags
+
+
+of_few = st.frozensets(st.sampled_from("abc"), max_size=2)
+some_job = st.builds(
+    Job,
+    st.sampled_from([HOUR, 6 * HOUR, DAY, 7 * DAY, 30 * DAY]),
+    ages,
+    st.integers(14, 30),
+    of_few.map(lambda found: frozenset(f"/{each}" for each in found)),
+    of_few,
+)
+two_jobs = st.tuples(some_job, some_job).filter(lambda found: not found[0].is_covered_by(found[1]))
+
+
+@settings(deadline=None, max_examples=200)
+@given(two_jobs)
+def test_a_job_that_stops_is_down_by_the_suggestion_made_before_it_stopped(
+    tmp_path_factory: pytest.TempPathFactory, two: tuple[Job, Job]
+) -> None:
+    """The other goes on, and has just made a backup."""
+    stops, goes_on = two
+    folder, later = tmp_path_factory.getbasetemp(), NOW + 3 * stops.interval + 2 * DAY
+    text = block(stops.snapshots() + goes_on.snapshots())
+    its = goes_on.snapshots(until=later)
+    its.append(replace(its[0], id="f" * 64, time=later, proved=later))
+    lines = lines_of(folder, text, stops.snapshots(until=later) + its, later)
+    assert [line.name for line in lines for each in line.verdicts if each.status > Status.UP] == [], text
+    lines = lines_of(folder, text, stops.snapshots() + its, later)
+    assert len([line.name for line in lines for each in line.verdicts if each.status is Status.DOWN]) == 1, text
+
+
+@settings(deadline=None, max_examples=200)
+@given(two_jobs, st.floats(2.5, 4))
+def test_a_job_that_has_stopped_is_down_by_the_suggestion(
+    tmp_path_factory: pytest.TempPathFactory, two: tuple[Job, Job], intervals: float
+) -> None:
+    """Where the other is not what came in its place."""
+    stopped = two[0].snapshots(stopped=intervals * two[0].interval)
+    others = two[1].snapshots()
+    assume(others[-1].time < stopped[0].time)
+    text = block(stopped + others)
+    assert len(failing(tmp_path_factory.getbasetemp(), text, stopped + others)) == 1, text
+
+
+SATURDAY = datetime(2026, 11, 21, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("days", [2, 3, 5])
+@pytest.mark.parametrize("hours", [20, 36, 60])
+def test_a_job_of_weekdays_that_was_set_up_this_week_is_not_late_at_the_weekend(days: int, hours: int) -> None:
+    """Mondays to Fridays at 20:00, looked at on Saturday, Sunday and Monday."""
+    moments = [SATURDAY - timedelta(days=day) - 4 * HOUR for day in range(days)]
+    now = SATURDAY + hours * HOUR
+    found = rhythm.of([Snapshot(str(number), each, "web", proved=each) for number, each in enumerate(moments)])
+    assert found
+    assert not found.is_late(now)
+    assert found.is_late(now + 7 * timedelta(days=1)) or found.is_guess
 
 
 @settings(deadline=None, max_examples=60)
@@ -474,6 +656,27 @@ def test_nothing_is_remembered_and_nobody_is_told(tmp_path: Path, run: Run) -> N
     assert sorted(each for each in repository.path.rglob("*")) == before
 
 
+def test_the_command_of_the_head_is_given_the_same_files(tmp_path: Path, run: Run) -> None:
+    """As they were written, for a shell."""
+    repository = make_repository(tmp_path / "repo", snapshots=[Backup(datetime.now(UTC), "nas")])
+    folder = tmp_path / "my files"
+    folder.mkdir()
+    configured(folder, repository)
+    (folder / "secrets").touch(mode=0o600)
+    options = ("--config", "my files/config.yaml", "--environment-file", "my files/secrets")
+    for words, shown in (
+        (options, "--config 'my files/config.yaml' --environment-file 'my files/secrets' home"),
+        (options[:2], "--config 'my files/config.yaml' home"),
+    ):
+        done = run("suggest", *words, cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+        command = done.stdout.splitlines()[2].partition("telling nobody: ")[2]
+        assert command == f"restic-monitor run --no-push {shown}"
+        assert run(*shlex.split(command)[1:], cwd=tmp_path).returncode == 0
+    done = run("suggest", cwd=tmp_path, env={"RESTIC_MONITOR_CONFIG": str(folder / "config.yaml")})
+    assert done.stdout.splitlines()[2].endswith("telling nobody: restic-monitor run --no-push home")
+
+
 Spoil = Callable[[Path, Repository], Path]
 MISTAKES: Sequence[tuple[str, Spoil, Sequence[str], int, str]] = (
     (
@@ -505,7 +708,13 @@ MISTAKES: Sequence[tuple[str, Spoil, Sequence[str], int, str]] = (
         2,
         "restic-monitor: no repository is called 'hone'; did you mean home? There are: home",
     ),
-    ("no name", configured, (), 2, "Error: Missing argument 'NAME'."),
+    (
+        "no name of several",
+        lambda folder, repository: configured(folder, repository, "  office:\n    url: /srv/office\n"),
+        (),
+        2,
+        "restic-monitor: suggest looks at one repository, and needs its name; there are: home, office",
+    ),
     (
         "a mistake in the file",
         lambda folder, repository: configured(folder, repository, pasword="x"),

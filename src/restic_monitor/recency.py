@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from zoneinfo import ZoneInfo
 
 from restic_monitor.quantity import format_duration
 
@@ -42,6 +41,8 @@ class Schedule:
         return now - self.due(now) + TOLERANCE
 
     def words(self, now: datetime) -> str:
+        from zoneinfo import ZoneInfo  # noqa: PLC0415 - as in `last`
+
         return f"due {self.due(now).astimezone(ZoneInfo(self.zone)):%a %Y-%m-%d %H:%M %Z}"
 
     def due(self, now: datetime) -> datetime:
@@ -58,7 +59,9 @@ def last(expression: str, zone: str, moment: datetime) -> datetime:
 
     Raises ValueError for what is no cron expression.
     """
-    from cronsim import CronSim, CronSimError  # noqa: PLC0415 - for those who have a schedule
+    from zoneinfo import ZoneInfo  # noqa: PLC0415 - for those who have a schedule
+
+    from cronsim import CronSim, CronSimError  # noqa: PLC0415
 
     try:
         found = next(CronSim(expression, (moment + timedelta(seconds=1)).astimezone(ZoneInfo(zone)), reverse=True), None)

@@ -1,4 +1,4 @@
-"""`restic-monitor groups NAME`: who backs up into a repository, how often, and how much."""
+"""`restic-monitor groups [NAME]`: who backs up into a repository, how often, and how much."""
 
 from __future__ import annotations
 
@@ -15,20 +15,22 @@ from restic_monitor.commands import rhythm
 from restic_monitor.commands.common import Common, close, load, log, report_bugs
 from restic_monitor.commands.rhythm import Rhythm
 from restic_monitor.commands.signals import stopping
+from restic_monitor.config.draft import Block
 from restic_monitor.errors import UsageError
 from restic_monitor.model import Observation, Probe, Result, Snapshot, Watch, one_line, shorten
 from restic_monitor.monitor import Monitor
 from restic_monitor.outputs.text import width
 from restic_monitor.quantity import format_duration, format_size
+from restic_monitor.recency import TOLERANCE
 from restic_monitor.state import State
 
 
-def groups(common: Common, name: str) -> int:
+def groups(common: Common, name: str | None) -> int:
     """Raises UsageError before anything is looked at."""
-    seen = look(common, name, "groups")
-    if isinstance(seen, int):
-        return seen
-    sys.stdout.write(table(seen, datetime.now(UTC), _bars(sys.stdout.encoding)))
+    looked = look(common, name, "groups")
+    if isinstance(looked, int):
+        return looked
+    sys.stdout.write(table(looked[1], datetime.now(UTC), _bars(sys.stdout.encoding)))
     return 0
 
 
@@ -55,11 +57,13 @@ class _Kept:
         return self.seen
 
 
-def look(common: Common, name: str, command: str) -> Observation | int:
-    """One look by restic; nobody is told, and nothing remembered. An exit status where it saw no snapshots and said why."""
+def look(common: Common, name: str | None, command: str) -> tuple[str, Observation] | int:
+    """One look by restic; nobody is told, and nothing remembered. The name of the repository, and what was seen; an exit status
+    where no snapshots were, and why has been said."""
     builder = load(replace(common, mode="restic"))
     builder.check_file()
-    (block,) = builder.select([name])
+    (block,) = builder.select([name]) if name is not None else [_only(builder.select(()), command)]
+    name = block.name
     if not builder.surroundings.has_password(block):
         raise UsageError(
             f"{name}: {command} needs the repository's password: a listing shows when snapshots were stored, not whose "
@@ -82,7 +86,15 @@ def look(common: Common, name: str, command: str) -> Observation | int:
     if not kept.seen or kept.seen.snapshots is None:
         log.error("%s: %s", name, results[0].message)
         return 1
-    return kept.seen
+    return name, kept.seen
+
+
+def _only(blocks: Sequence[Block], command: str) -> Block:
+    """Raises UsageError where there are several; that there is one at least has been checked."""
+    if len(blocks) > 1:
+        names = ", ".join(block.name for block in blocks)
+        raise UsageError(f"{command} looks at one repository, and needs its name; there are: {names}")
+    return blocks[0]
 
 
 # groups
@@ -161,7 +173,7 @@ def table(seen: Observation, now: datetime, bars: str = _BARS) -> str:
         found += tagged if len(tagged) <= _FEW_TAGS else [group]
     rows = [_row(group, now, bars) for group in sorted(found, key=lambda group: _order(group, now))]
     lines = _aligned([_HEAD, *rows]) if rows else []
-    return "".join(f"{line}\n" for line in [*lines, *_below(seen, len(rows))])
+    return "".join(f"{line}\n" for line in [*lines, *_below(seen, len(rows), now)])
 
 
 def _order(group: Group, now: datetime) -> tuple[bool, bool, float, str]:
@@ -211,7 +223,7 @@ def usually(found: Rhythm | None, now: datetime) -> str:
         return _NOTHING
     if found.is_dormant(now):
         return f"{found.words}, dormant"
-    return f"{found.words}, late" if now - found.newest > found.rule(now).limit_at(now) else found.words
+    return f"{found.words}, late" if found.is_late(now) else found.words
 
 
 def trend(sizes: Sequence[int], bars: str) -> str:
@@ -239,7 +251,7 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     return ["  ".join(cell(text, number) for number, text in enumerate(row)).rstrip() for row in rows]
 
 
-def _below(seen: Observation, count: int) -> list[str]:
+def _below(seen: Observation, count: int, now: datetime) -> list[str]:
     """What is to be known of the table."""
     snapshots = seen.snapshots or ()
     lines = [
@@ -247,21 +259,28 @@ def _below(seen: Observation, count: int) -> list[str]:
     ]
     if any(not each.summary for each in snapshots):
         lines.append(f"{_NOTHING}: the size is not known; restic before 0.17 wrote the snapshot, or reads it here")
-    return [*lines, *remarks(seen)]
+    return [*lines, *remarks(seen, now)]
 
 
-def remarks(seen: Observation) -> list[str]:
-    """What of the repository is not in the groups, or counts for nothing there."""
+def remarks(seen: Observation, now: datetime) -> list[str]:
+    """What of the repository is not in the groups, or does not count there as it is dated."""
     lines = []
     if nothing := [each for each in seen.snapshots or () if not each.proved]:
-        hosts = ", ".join(sorted({one_line(each.host) or "(no host)" for each in nothing}))
         prove = "proves" if len(nothing) == 1 else "prove"
         why = "dated in the future, or before 2014"
-        lines.append(f"{counted(len(nothing), 'snapshot')} that {prove} no backup ({why}): {hosts}")
+        lines.append(f"{counted(len(nothing), 'snapshot')} that {prove} no backup ({why}): {_hosts(nothing)}")
+    if ahead := [each for each in seen.snapshots or () if each.proved and each.time > now + TOLERANCE]:
+        latest = f"{max(each.time for each in ahead).astimezone(UTC):%Y-%m-%d %H:%MZ}"
+        counts = "counts from its end, or its arrival" if len(ahead) == 1 else "count from their end, or their arrival"
+        lines.append(f"{counted(len(ahead), 'snapshot')} dated in the future ({latest}) that {counts}: {_hosts(ahead)}")
     if seen.unreadable:
         names = ", ".join(name[:8] for name in seen.unreadable)
         lines.append(f"{counted(len(seen.unreadable), 'snapshot')} that cannot be read: {names}")
     return [*lines, *map(one_line, seen.notes)]
+
+
+def _hosts(snapshots: Iterable[Snapshot]) -> str:
+    return ", ".join(sorted({one_line(each.host) or "(no host)" for each in snapshots}))
 
 
 def counted(number: int, what: str) -> str:

@@ -48,6 +48,8 @@ class Rhythm:
     """Where they come on five days of the week."""
     is_guess: bool
     """There is too little to go by."""
+    rests_at_weekends: bool = False
+    """None of them was on a Saturday or Sunday (UTC), and no weekend lies between those that were seen."""
 
     @property
     def words(self) -> str:
@@ -62,6 +64,10 @@ class Rhythm:
         age = now - self.newest
         return age > _ASLEEP and (self.usual is None or age > 5 * self.usual)
 
+    def is_late(self, now: datetime) -> bool:
+        """Older than all that was observed allows."""
+        return now - self.newest > self.rule(now).limit_at(now)
+
     def rule(self, now: datetime) -> Rule:
         """How old the newest may be. If it is older, it is late by all that was observed."""
         if self.schedule:
@@ -70,6 +76,8 @@ class Rhythm:
         if self.longest is None or self.widest is None or self.is_guess:
             return _age(max(self._limit(self.longest or _DAILY), _DAILY + _HOUR, age * 1.25 + _HOUR))
         recent, ever = _age(self._limit(self.longest)), _age(self._limit(self.widest))
+        if age > ever.limit and self.rests_at_weekends and age - _weekends(self.newest, now) <= recent.limit:
+            return _age(age * 1.25 + _HOUR)
         return ever if age > recent.limit else recent
 
     def _limit(self, gap: timedelta) -> timedelta:
@@ -83,14 +91,15 @@ def of(snapshots: Iterable[Snapshot]) -> Rhythm | None:
     proved = sorted({each.proved for each in snapshots if each.proved}, reverse=True)
     if not proved:
         return None
-    moments = _apart(proved)
+    moments = _apart(_without_bursts(proved))
     recent, gaps = _gaps(moments)
     longest = max(recent, default=None)
     took = _took(snapshots, longest) if longest else timedelta(0)
     usual = sorted(recent)[len(recent) // 2] if recent else None
     schedule = _schedule(moments, took)
     is_guess = len(gaps) < 2 or moments[0] - moments[-1] < _TOO_SHORT
-    return Rhythm(proved[0], len(proved), usual, longest, max(gaps, default=None), took, schedule, is_guess)
+    rests = not any(_weekends(later, later + _HOUR) for later in moments) and moments[0] - moments[-1] < timedelta(days=5)
+    return Rhythm(proved[0], len(proved), usual, longest, max(gaps, default=None), took, schedule, is_guess, rests)
 
 
 def about(duration: timedelta) -> str:
@@ -103,9 +112,14 @@ def about(duration: timedelta) -> str:
 
 def _gaps(moments: Sequence[datetime]) -> tuple[Sequence[timedelta], Sequence[timedelta]]:
     """The intervals of the recent past, newest first, as they were; and with those that `forget` has thinned."""
-    within = max(_INTERVALS, sum(1 for moment in moments[1:] if moments[0] - moment <= _WEEK))
+    within = _within(moments)
     gaps = [later - earlier for later, earlier in pairwise(moments[: 4 * within])]
     return _recent(gaps)[:within], gaps[:within]
+
+
+def _within(moments: Sequence[datetime]) -> int:
+    """How many intervals count as recent."""
+    return max(_INTERVALS, sum(1 for moment in moments[1:] if moments[0] - moment <= _WEEK))
 
 
 def _recent(gaps: Sequence[timedelta]) -> Sequence[timedelta]:
@@ -123,6 +137,18 @@ def _recent(gaps: Sequence[timedelta]) -> Sequence[timedelta]:
 
 
 _LONGER = 1.2
+
+
+def _without_bursts(moments: Sequence[datetime]) -> Sequence[datetime]:
+    """Newest first. What looks as if `forget` had thinned all but the newest was run by hand a few times if it spans no more
+    than an evening, and less than half of the interval before. One backup is left of it, the first."""
+    while True:
+        gaps = [later - earlier for later, earlier in pairwise(moments[: 4 * _within(moments)])]
+        burst = _recent(gaps)
+        before = sorted(gap for gap in _recent(gaps[len(burst) :])[:_INTERVALS] if gap > max(burst))
+        if not before or moments[0] - moments[len(burst)] >= min(_TOO_SHORT, before[len(before) // 2] / 2):
+            return moments
+        moments = moments[len(burst) :]
 
 
 def _apart(moments: Sequence[datetime]) -> Sequence[datetime]:
@@ -151,6 +177,20 @@ def _age(limit: timedelta) -> MaxAge:
     shown = next((each for each in _AGES if parse_duration(each) >= limit), None)
     shown = shown or f"{-(-limit // timedelta(days=100)) * 100}d"
     return MaxAge(parse_duration(shown), shown)
+
+
+def _weekends(begin: datetime, end: datetime) -> timedelta:
+    """How much of this time is Saturday or Sunday, UTC."""
+    midnight, found = begin.replace(hour=0, minute=0, second=0, microsecond=0), timedelta(0)
+    while midnight < end:
+        following = midnight + timedelta(days=1)
+        if midnight.isoweekday() >= _SATURDAY:
+            found += min(following, end) - max(midnight, begin)
+        midnight = following
+    return found
+
+
+_SATURDAY = 6
 
 
 # five days of the week

@@ -1,9 +1,10 @@
-"""`restic-monitor suggest NAME`: an `expect:` block that fits what is there, for a person to edit."""
+"""`restic-monitor suggest [NAME]`: an `expect:` block that fits what is there, for a person to edit."""
 
 from __future__ import annotations
 
 import itertools
 import re
+import shlex
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -11,42 +12,52 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from glob import escape
 
+from restic_monitor.checks.expectations import Filter
+from restic_monitor.commands import jobs
 from restic_monitor.commands.common import Common, log
-from restic_monitor.commands.groups import Group, by_paths, by_tags, counted, look, remarks, usually
+from restic_monitor.commands.groups import Group, by_paths, counted, look, remarks, usually
+from restic_monitor.commands.jobs import Job, Retired, can_be_listed, writable
 from restic_monitor.commands.rhythm import Rhythm
 from restic_monitor.model import Observation, one_line
 from restic_monitor.quantity import format_duration
 from restic_monitor.recency import MaxAge, Rule
 
 
-def suggest(common: Common, name: str) -> int:
+def suggest(common: Common, name: str | None) -> int:
     """Raises UsageError before anything is looked at."""
-    seen = look(common, name, "suggest")
-    if isinstance(seen, int):
-        return seen
+    looked = look(common, name, "suggest")
+    if isinstance(looked, int):
+        return looked
+    name, seen = looked
     if not seen.snapshots:
         log.error("%s: no snapshot in the repository, so there is nothing to go by", name)
         return 1
-    sys.stdout.write(block(name, seen, datetime.now(UTC)))
+    sys.stdout.write(block(name, seen, datetime.now(UTC), _given(common)))
     return 0
 
 
-def block(name: str, seen: Observation, now: datetime) -> str:
-    """YAML to be put below the repository's name. Pure."""
+def _given(common: Common) -> list[str]:
+    """Options that another command needs, too."""
+    options = {"--config": common.config, "--environment-file": common.environment_file}
+    return [word for option, value in options.items() if value is not None for word in (option, value)]
+
+
+def block(name: str, seen: Observation, now: datetime, options: Sequence[str] = ()) -> str:
+    """YAML to be put below the repository's name. Pure. `options`: of the command that looks at it."""
     plan = _Plan(now)
-    for groups in _by_host(by_paths(seen.snapshots or ())):
-        plan.add(groups)
-    lines = [*_head(name, seen, now), "expect:", *_aligned(plan.lines)]
+    plan.add(_by_host(by_paths(seen.snapshots or ())))
+    lines = [*_head(name, seen, now, options), "expect:", *_aligned(plan.lines)]
     return "".join(f"    {line}".rstrip() + "\n" for line in lines)
 
 
-def _head(name: str, seen: Observation, now: datetime) -> list[str]:
+def _head(name: str, seen: Observation, now: datetime, options: Sequence[str]) -> list[str]:
     count = counted(len(seen.snapshots or ()), "snapshot")
+    command = shlex.join(["restic-monitor", "run", "--no-push", *options, name])
     return [
         f"# Suggested on {now:%Y-%m-%d}, by {count}. Put it below {one_line(name)}: in the configuration, in the place",
         "# of any other expect:, and edit it: it describes what is; what should be is for you to decide.",
-        f"# Then see what it says, telling nobody: restic-monitor run --no-push {one_line(name)}",
-        *(f"# {remark}" for remark in remarks(seen)),
+        f"# Then see what it says, telling nobody: {one_line(command)}",
+        *(f"# {remark}" for remark in remarks(seen, now)),
     ]
 
 
@@ -56,22 +67,6 @@ def _by_host(groups: Iterable[Group]) -> list[list[Group]]:
     for group in groups:
         hosts[group.host is None, group.host or ""].append(group)
     return [sorted(of, key=lambda group: group.paths or ()) for _, of in sorted(hosts.items(), key=lambda item: item[0])]
-
-
-@dataclass(frozen=True, slots=True)
-class _Where:
-    """What is asked of snapshots; empty: nothing."""
-
-    host: str | None
-    paths: tuple[str, ...] = ()
-    tags: tuple[str, ...] = ()
-
-    def fields(self, name: str) -> list[str]:
-        """Nothing where the name is the host: that is what a name means without filters."""
-        if self.host == name and not self.paths and not self.tags:
-            return []
-        host = [] if self.host is None else [f"host: {quoted(self.host)}"]
-        return [*host, *_list("paths", self.paths), *_list("tags", self.tags)]
 
 
 @dataclass(slots=True)
@@ -84,75 +79,39 @@ class _Plan:
     """Lines with their comments."""
     ignored: list[tuple[str, str]] = field(default_factory=list)
 
-    def add(self, groups: Sequence[Group]) -> None:
-        """All groups of one host."""
-        host = groups[0].host
-        if host is not None and not _writable(host):
-            self.expected.append((f"# {one_line(host)}: the name of this host holds what no configuration can", ""))
-            return
-        # without a host the paths are all there is to ask for
-        can_be_told = [group for group in groups if group.host is not None or _can_be_listed(group.paths or ())]
-        rhythms = [(group, found) for group in can_be_told if (found := group.rhythm)]
-        active = [(group, found) for group, found in rhythms if self._is_active(group, found, rhythms)]
-        for group, found in active:
-            self._expect(group, found, alone=len(active) == 1)
-        for group, found in rhythms:
-            if (group, found) not in active:
-                self._ignore(group, found, matched=any(not _paths(each, alone=len(active) == 1) for each, _ in active))
+    def add(self, hosts: Sequence[Sequence[Group]]) -> None:
+        for host in (groups[0].host for groups in hosts):
+            if host is not None and not writable(host):
+                self.expected.append((f"# {one_line(host)}: the name of this host holds what no configuration can", ""))
+        found = jobs.of_hosts([told for groups in hosts if (told := list(filter(_can_be_told, groups)))], self.now)
+        named = [(self._free(_name(job)), job) for of_host, _ in found for job in of_host]
+        for name, job in named:
+            self._expect(name, job, sorted(other for other, rival in named if rival is not job and job.finds_one_of(rival)))
+        for retired in (each for _, of_host in found for each in of_host):
+            self._ignore(retired)
 
-    def _is_active(self, group: Group, found: Rhythm, all_of_host: Sequence[tuple[Group, Rhythm]]) -> bool:
-        """Not dormant, nor replaced: one that began when this one ended has one of its paths."""
-        if found.is_dormant(self.now):
-            return False
-        return not self._is_late(found) or not any(
-            set(group.paths or ()) & set(other.paths or ()) and not self._is_late(its) and _begin(other) > found.newest
-            for other, its in all_of_host
-        )
-
-    def _is_late(self, found: Rhythm) -> bool:
-        return self.now - found.newest > found.rule(self.now).limit_at(self.now)
-
-    def _expect(self, group: Group, found: Rhythm, *, alone: bool) -> None:
-        """One expectation for host and paths; or one for each of a few tags that have a rhythm of their own."""
-        paths = _paths(group, alone=alone)
-        name = _name(group.host, paths)
-        tagged = [(of, its) for of in by_tags(group) if (its := of.rhythm) and self._is_steady(of, its)]
-        if not 2 <= len(tagged) <= _FEW_TAGS:
-            tagged = []
-        covered = [set(of.tags or ()) for of, _ in tagged if of.tags]
-        if not all(any(tags <= set(each.tags) for tags in covered) for each in group.snapshots):
-            self._write(name, _Where(group.host, paths), found, group)
-        for of, its in tagged:
-            if of.tags:
-                self._write(f"{name}-{_slug('-'.join(of.tags))}", _Where(group.host, paths, of.tags), its, of)
-
-    def _is_steady(self, group: Group, found: Rhythm) -> bool:
-        """Tags that are not for one occasion, and are still in use."""
-        if any("," in tag for tag in group.tags or ()):  # restic's own have none
-            return False
-        if found.is_guess or not found.longest or not found.usual or not _can_be_listed(group.tags or ()):
-            return False
-        return found.longest <= _STEADY * found.usual and not found.is_dormant(self.now) and not self._is_late(found)
-
-    def _write(self, name: str, where: _Where, found: Rhythm, group: Group) -> None:
-        name = self._free(name)
-        rule = found.rule(self.now)
-        fields = ", ".join([*where.fields(name), *_rule(rule)])
-        remarks = [_observed(found, self.now), *_unsteady(group)]
-        if found.is_guess:
+    def _expect(self, name: str, job: Job, also: Sequence[str]) -> None:
+        rule = job.rhythm.rule(self.now)
+        fields = ", ".join([*_where(name, job.where), *_rule(rule)])
+        remarks = [_observed(job.rhythm, self.now), *_unsteady(job.group)]
+        if also:
+            names = ", ".join(map(one_line, also[:_FEW_NAMES])) + (" and others" if len(also) > _FEW_NAMES else "")
+            remarks.append(f"also met by the backups of {names}: only a tag of its own (restic's --tag) can tell it apart")
+        if job.rhythm.is_guess:
             remarks.append("little to go by: a guess")
         if not isinstance(rule, MaxAge):
             remarks.append("an hour early for summer time; better: your timezone and its hour")
         self.expected.append((f"{quoted(name)}: {{{fields}}}", "; ".join(remarks)))
 
-    def _ignore(self, group: Group, found: Rhythm, *, matched: bool) -> None:
+    def _ignore(self, retired: Retired) -> None:
         """Until there is a newer one: then it is judged again."""
+        group = retired.group
         host = [] if group.host is None else [f"host: {quoted(escape(group.host))}"]
-        listed = group.paths is not None and _can_be_listed(group.paths)
+        listed = group.paths is not None and can_be_listed(group.paths)
         paths = [f"paths: [{', '.join(map(quoted, group.paths or ()))}]"] if listed else []
-        before = f"before: {found.newest.date() + timedelta(days=1)}"
-        also = "; matched above, too" if matched else ""
-        self.ignored.append((f"- {{{', '.join([*host, *paths, before])}}}", _observed(found, self.now) + also))
+        before = f"before: {retired.rhythm.newest.date() + timedelta(days=1)}"
+        also = "; matched above, too" if retired.found else ""
+        self.ignored.append((f"- {{{', '.join([*host, *paths, before])}}}", _observed(retired.rhythm, self.now) + also))
 
     def _free(self, name: str) -> str:
         """The name, or one like it that is not taken; the lines of the groups begin with theirs and a slash."""
@@ -171,13 +130,12 @@ class _Plan:
         return [(f"  {line}", comment) for line, comment in [*self.expected, *others]]
 
 
-_FEW_TAGS = 4
-_STEADY = 4
-"""The longest interval, in usual ones: Friday to Monday is three."""
+_FEW_NAMES = 3
 
 
-def _begin(group: Group) -> datetime:
-    return min((each.proved for each in group.snapshots if each.proved), default=datetime.max.replace(tzinfo=UTC))
+def _can_be_told(group: Group) -> bool:
+    """Without a host the paths are all there is to ask for."""
+    return can_be_listed(group.paths or ()) if group.host is None else writable(group.host)
 
 
 def _observed(found: Rhythm, now: datetime) -> str:
@@ -203,18 +161,22 @@ def _rule(rule: Rule) -> list[str]:
 # names
 
 
-def _paths(group: Group, *, alone: bool) -> tuple[str, ...]:
-    """Those to ask for: none where the host has no others."""
-    paths = group.paths or ()
-    return () if (alone and group.host is not None) or not _can_be_listed(paths) else paths
+def _where(name: str, where: Filter) -> list[str]:
+    """Nothing where the name is the host: that is what a name means without filters."""
+    if where.host == name and not where.paths and not where.tags:
+        return []
+    host = [] if where.host is None else [f"host: {quoted(where.host)}"]
+    return [*host, *_list("paths", where.paths), *_list("tags", where.tags)]
 
 
-def _name(host: str | None, paths: Sequence[str]) -> str:
-    """The host, and the last parts of its paths."""
+def _name(job: Job) -> str:
+    """The host, the last parts of its paths, and the tags."""
+    host, paths = job.where.host, sorted(job.where.paths)
     fits = host and len(host) <= _LONGEST_NAME and host == one_line(host)
     base = [host if fits else _slug(host) or "no-host"] if host is not None else []
     parts = [_slug(re.split(r"[/\\]", path.rstrip("/\\"))[-1]) or "root" for path in paths]
-    return "-".join([*base, *parts[:2], *(["more"] if len(parts) > 2 else [])])
+    tags = [_slug("-".join(sorted(job.where.tags)))] if job.where.tags else []
+    return "-".join(filter(None, [*base, *parts[:2], *(["more"] if len(parts) > 2 else []), *tags]))
 
 
 _LONGEST_NAME = 60
@@ -246,17 +208,9 @@ def _character(character: str) -> str:
     return f"\\x{ord(character):02x}" if ord(character) < 0x100 else f"\\U{ord(character):08x}"
 
 
-def _list(key: str, words: Sequence[str]) -> list[str]:
-    return [f"{key}: [{', '.join(map(quoted, words))}]"] if words else []
-
-
-def _writable(text: str) -> bool:
-    """The configuration takes neither NUL nor half a character."""
-    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def _can_be_listed(words: Iterable[str]) -> bool:
-    return all(word and _writable(word) for word in words)
+def _list(key: str, words: Iterable[str]) -> list[str]:
+    listed = ", ".join(map(quoted, sorted(words)))
+    return [f"{key}: [{listed}]"] if listed else []
 
 
 def _aligned(lines: Sequence[tuple[str, str]]) -> list[str]:
