@@ -176,6 +176,7 @@ def configured(folder: Path, repository: Repository, **more: str) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_a_real_repository_is_shown(tmp_path: Path, run: Run, restic_version: str) -> None:
     now = datetime.now(UTC)
     backups = [Backup(now - (5 + 24 * days) * HOUR, "nas", ["nightly"]) for days in range(3)]
@@ -238,6 +239,7 @@ def test_an_empty_repository_is_no_error(tmp_path: Path, run: Run) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "no snapshot in the repository\n", "")
 
 
+@pytest.mark.slow
 def test_a_snapshot_of_a_real_repository_from_the_future_is_said(tmp_path: Path, run: Run, restic_version: str) -> None:
     """It proves a backup only where restic wrote down when that ended."""
     repository = make_repository(tmp_path / "repo", restic_version, [Backup(datetime.now(UTC) + 9 * DAY, "nas")])

@@ -111,6 +111,7 @@ def test_nobody_could_look_is_unknown_in_every_line_and_told_there(run: Run, kum
     assert {beat.msg for beat in kuma.beats} == {result["message"]}
 
 
+@pytest.mark.slow
 def test_dropping_a_host_turns_its_line_down_by_name(run: Run, five_hosts: Repository, tmp_path: Path) -> None:
     repository = Repository(shutil.copytree(five_hosts.path, tmp_path / "copy"), five_hosts.restic)
     expect = {"nas": {}, "web": {}, "pi": {"max_age": "3d"}}
@@ -189,6 +190,7 @@ def test_a_size_that_was_asked_for_is_unknown_where_restic_does_not_count(
 # What a snapshot proves, by real ones
 
 
+@pytest.mark.slow
 def test_a_tag_makes_no_old_backup_new(run: Run, tmp_path: Path, restic_version: str) -> None:
     repository = make_repository(tmp_path / "repo", restic_version, [Backup(ago(20 * DAY), "web")])
     first = look(run, repository, {"web": {}})
@@ -230,6 +232,7 @@ def test_a_copy_from_another_repository_proves_what_it_proved_there(run: Run, tm
     assert (home["code"], home["age_seconds"] // 86400, home["lines"]["web"]["notes"]) == ("stale", 20, [])
 
 
+@pytest.mark.slow
 def test_the_clock_of_a_host_that_is_ahead_warns_and_counts_from_its_arrival(
     run: Run, tmp_path: Path, restic_version: str
 ) -> None:
@@ -247,6 +250,7 @@ def test_the_clock_of_a_host_that_is_ahead_warns_and_counts_from_its_arrival(
     assert look(run, repository, {"web": {}})["age_seconds"] < 120
 
 
+@pytest.mark.slow
 def test_what_came_from_the_future_before_the_first_look_proves_nothing_however_often_it_is_tagged(
     run: Run, tmp_path: Path
 ) -> None:
@@ -256,6 +260,7 @@ def test_what_came_from_the_future_before_the_first_look_proves_nothing_however_
         repository.run("tag", "--add", tag)
 
 
+@pytest.mark.slow
 def test_while_somebody_is_not_told_what_came_is_remembered_all_the_same(run: Run, kuma: Kuma, tmp_path: Path) -> None:
     """Else it would come anew with each look, and be fresh as long as a monitor is paused."""
     expect = {"nas": {"push_token": "unknown-to-this-uptime-kuma"}, "web": {"max_age": "2s"}}
@@ -268,6 +273,7 @@ def test_while_somebody_is_not_told_what_came_is_remembered_all_the_same(run: Ru
     assert look(run, repository, expect, push_url=kuma.url)["lines"]["web"]["code"] == "stale"
 
 
+@pytest.mark.slow
 def test_what_could_not_be_read_for_once_does_not_come_back_as_new(run: Run, tmp_path: Path) -> None:
     repository = make_repository(tmp_path / "repo", "0.14", [Backup(ago(5 * DAY), "nas"), Backup(ago(-300 * DAY), "web")])
     keys = {"max_vanished": 0}
@@ -285,6 +291,7 @@ def test_what_could_not_be_read_for_once_does_not_come_back_as_new(run: Run, tmp
     assert (home["lines"]["nas"]["notes"], home["message"].count("gone")) == ([], 0)
 
 
+@pytest.mark.slow
 def test_a_tag_is_no_loss(run: Run, five_hosts: Repository, tmp_path: Path) -> None:
     repository = Repository(shutil.copytree(five_hosts.path, tmp_path / "copy"), five_hosts.restic)
     look(run, repository, {"nas": {}}, max_vanished=0)
@@ -306,6 +313,7 @@ def test_the_clock_of_a_host_that_is_behind_is_named(run: Run, tmp_path: Path, r
         assert note.endswith(" is dated 30d before it was stored: is the clock of web behind?")
 
 
+@pytest.mark.slow
 def test_our_own_clock_set_back_forgets_nothing(run: Run, tmp_path: Path) -> None:
     """The last look lies in the future then: nobody knows when something came, but what was proved stays proved."""
     require("restic-0.19")
@@ -345,6 +353,7 @@ def test_it_does_not_matter_which_restic_wrote_and_which_reads(run: Run, tmp_pat
     assert (home["lines"]["nas"]["files"] is not None) == known
 
 
+@pytest.mark.slow
 def test_the_state_of_one_mode_is_not_that_of_the_other(run: Run, five_hosts: Repository) -> None:
     """A look by restic sees no keys: it must not make the next listing forget which there were."""
     first = look(run, five_hosts, None, mode="listing")

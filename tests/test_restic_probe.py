@@ -325,7 +325,8 @@ def test_a_cache_that_is_named_is_used_and_no_other_is_made(run: Run, tmp_path: 
 def test_a_home_that_is_missing_does_not_matter(run: Run, tmp_path: Path, restic_version: str, home: str) -> None:
     """0.19 ends with an error where it cannot make its cache (DynamicUser=, ProtectHome=)."""
     repository = make_repository(tmp_path / "repo", restic_version, [Backup(hours_ago(1))])
-    outcome = run_on(run, repository.path, repository.restic, env={"HOME": home, "XDG_CACHE_HOME": home})
+    env = {"HOME": home, "XDG_CACHE_HOME": home, "STATE_DIRECTORY": str(tmp_path / "state")}
+    outcome = run_on(run, repository.path, repository.restic, env=env)
     assert outcome.status == "up", outcome
 
 

@@ -637,6 +637,7 @@ def test_what_is_suggested_for_a_real_repository_makes_it_all_up(tmp_path: Path,
     assert expectations(again.stdout) == expectations(printed[-1]), "the same with an expect: in the configuration"
 
 
+@pytest.mark.slow
 def test_every_restic_is_understood(tmp_path: Path, run: Run, restic_version: str) -> None:
     now = datetime.now(UTC)
     backups = [Backup(now - 5 * HOUR - days * DAY, "nas") for days in range(4)]
