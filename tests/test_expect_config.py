@@ -471,6 +471,14 @@ def test_a_mistake_in_an_expectation(tmp_path: Path, here: str, sentence: str) -
 
 
 WHOLE = {
+    "a grace in defaults that another repository may need": (
+        "defaults: {url: /srv, expect: {a: {grace: 1h}}}\nrepositories:\n  web: {}\n",
+        [],
+    ),
+    "a misspelt group_by beside ignore is one mistake": (
+        "repositories:\n  web: {url: /srv, expect: {a: {group_bye: [host], ignore: [{host: b}]}}}\n",
+        ["line 2: repositories.web.expect.a.group_bye: unknown key; did you mean group_by?"],
+    ),
     "two that group": (
         "repositories:\n  web:\n    url: /srv\n    expect:\n      a: {group_by: host}\n      b: {group_by: tags}\n",
         [
@@ -688,11 +696,11 @@ defaults:
   url: /srv
   expect:
     a: {push_token: {from_file: "{{ .Name }}-token"}}
-    others: {group_by: host, ignore: [{host: {from_file: host}}]}
+    others: {group_by: host, ignore: [{host: {from_file: host}}, {before: {from_file: before}}]}
 repositories: {web: {}}
 """
     named = {each.path.name: each.secret for each in needs.files(builder(tmp_path, text))}
-    assert named == {"web-token": True, "host": True}
+    assert named == {"web-token": True, "host": True, "before": True}
     env = "repositories: {web: {url: /srv, expect: {a: {push_token: {from_env: HOME}}}}}"
     assert "HOME" in needs.variables(builder(tmp_path, env))
 

@@ -101,6 +101,13 @@ def test_all_filters_of_one_expectation_must_hold(where: Filter, matching: set[s
     assert {name for name, each in there.items() if where.matches(each)} == matching
 
 
+def test_a_tag_that_a_snapshot_carries_twice_counts_it_once() -> None:
+    twice = [snapshot("db1", paths=("/srv", "/srv"), tags=("nightly", "nightly"))]
+    for where in (Filter(tags=frozenset({"nightly"})), Filter(paths=frozenset({"/srv"})), Filter("db1")):
+        (line,) = judge([wanted("it", where)], seen(*twice)).lines
+        assert line.snapshots == 1
+
+
 # One line each
 
 HOME = [host("nas"), host("web"), host("db")]

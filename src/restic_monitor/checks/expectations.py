@@ -169,7 +169,7 @@ class _Series:
             found.setdefault((snapshot.host, snapshot.paths, snapshot.tags), []).append(snapshot)
         having: dict[object, list[Series]] = defaultdict(list)
         for each in found.values():
-            for key in _has(each[0]):
+            for key in set(_has(each[0])):
                 having[key].append(each)
         return cls(list(found.values()), having, {})
 
