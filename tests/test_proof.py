@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from restic_monitor import history, proof
-from restic_monitor.model import Past, Snapshot, Stored, Summary
+from restic_monitor.model import TOLERANCE, Past, Snapshot, Stored, Summary
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -183,7 +183,7 @@ def test_nothing_proves_more_than_any_of_its_moments(dated: int, ended: timedelt
     seen = snapshot(A, timedelta(minutes=dated), ended=ended, arrived=arrived)
     found = proved(seen)[A]
     if found is not None:
-        assert found >= -proof.TOLERANCE
+        assert found >= -TOLERANCE
         assert arrived is None or found >= arrived
         assert found in (timedelta(minutes=dated), ended, arrived)
 

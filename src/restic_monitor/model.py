@@ -173,6 +173,10 @@ class Delivery:
     message: str = ""
 
 
+TOLERANCE = timedelta(minutes=5)
+"""A host's clock may be that wrong: a moment that far in the future is now, and a backup may begin that long before it is
+due."""
+
 MESSAGE_LIMIT = 200
 """Characters. SMS and some chat services lose longer notifications; Uptime Kuma puts its monitor's name in front."""
 

@@ -17,10 +17,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
-from restic_monitor.model import Past, Snapshot, Stored
+from restic_monitor.model import TOLERANCE, Past, Snapshot, Stored
 
-TOLERANCE = timedelta(minutes=5)
-"""A clock may be that much ahead."""
 _BEFORE_RESTIC = datetime(2014, 1, 1, tzinfo=UTC)
 _LONG = timedelta(days=1)
 

@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
+from restic_monitor.model import TOLERANCE
 from restic_monitor.quantity import format_duration
-
-TOLERANCE = timedelta(minutes=5)
-"""A clock may be that wrong: a moment that far in the future is now, and a backup may begin that long before it was due."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from restic_monitor import proof
-from restic_monitor.model import Code, Observation, Snapshot, Status, Verdict, one_line, shorten
+from restic_monitor.model import TOLERANCE, Code, Observation, Snapshot, Status, Verdict, one_line, shorten
 from restic_monitor.quantity import format_duration
-from restic_monitor.recency import TOLERANCE, Rule, shown_age
+from restic_monitor.recency import Rule, shown_age
 
 _HOST_LIMIT = 40
 

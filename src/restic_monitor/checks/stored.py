@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from restic_monitor.model import Code, Folder, Observation, Snapshot, Status, Stored, Verdict
-from restic_monitor.recency import TOLERANCE, Rule, shown_age
+from restic_monitor.model import TOLERANCE, Code, Folder, Observation, Snapshot, Status, Stored, Verdict
+from restic_monitor.recency import Rule, shown_age
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,10 @@ from restic_monitor.commands.rhythm import Rhythm
 from restic_monitor.commands.signals import stopping
 from restic_monitor.config.draft import Block
 from restic_monitor.errors import UsageError
-from restic_monitor.model import Observation, Probe, Result, Snapshot, Watch, one_line, shorten
+from restic_monitor.model import TOLERANCE, Observation, Probe, Result, Snapshot, Watch, one_line, shorten
 from restic_monitor.monitor import Monitor
 from restic_monitor.outputs.text import width
 from restic_monitor.quantity import format_duration, format_size
-from restic_monitor.recency import TOLERANCE
 from restic_monitor.state import State
 
 

@@ -15,11 +15,22 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from restic_monitor import history, location, process, proof
-from restic_monitor.model import Code, Folder, Memory, Observation, Past, ProbeError, Snapshot, Stored, one_line, shorten
+from restic_monitor.model import (
+    TOLERANCE,
+    Code,
+    Folder,
+    Memory,
+    Observation,
+    Past,
+    ProbeError,
+    Snapshot,
+    Stored,
+    one_line,
+    shorten,
+)
 from restic_monitor.probes.restic import output
 from restic_monitor.process import Ended
 from restic_monitor.quantity import format_duration
-from restic_monitor.recency import TOLERANCE
 from restic_monitor.secret import Redactor
 
 _log = logging.getLogger(__name__)
