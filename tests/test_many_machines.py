@@ -295,8 +295,15 @@ def test_what_could_not_be_read_for_once_does_not_come_back_as_new(run: Run, tmp
 def test_a_tag_is_no_loss(run: Run, five_hosts: Repository, tmp_path: Path) -> None:
     repository = Repository(shutil.copytree(five_hosts.path, tmp_path / "copy"), five_hosts.restic)
     look(run, repository, {"nas": {}}, max_vanished=0)
-    repository.run("tag", "--add", "x")
-    assert look(run, repository, {"nas": {}}, max_vanished=0)["status"] == "up"
+    for tag in "xyz":
+        repository.run("tag", "--add", tag)
+        assert look(run, repository, {"nas": {}}, max_vanished=0)["status"] == "up", tag
+    newest = json.loads(repository.run("snapshots", "--json", "--host", "nas", "--latest", "1"))[0]["id"]
+    repository.run(
+        "forget", next(each["id"] for each in json.loads(repository.run("snapshots", "--json")) if each["id"] != newest)
+    )
+    repository.run("tag", "--add", "a")
+    assert "1 of 6 snapshot files are gone" in look(run, repository, {"nas": {}}, max_vanished=0)["message"]
 
 
 @pytest.mark.slow

@@ -270,12 +270,12 @@ def init(**common: Any) -> int:
 @_common
 @click.argument("name", required=False, metavar="[NAME]", shell_complete=_complete_names)
 def groups(name: str | None, **common: Any) -> int:
-    """Show who backs up into a repository: hosts, paths and tags, how recently, how often, how much.
+    """Show who backs up into a repository.
 
-    Newest first. "late" is what is older than its usual interval allows, "dormant" what has been silent for more than 30 days
-    and five usual intervals. Needs the password, and restic: a listing does not show whose snapshots are. Only looks: nobody
-    is told, and nothing remembered. Exit status 1 when the repository cannot be looked at. NAME may be left out where the
-    configuration has one repository.
+    Hosts, paths and tags, how recently, how often, how much; newest first. "late" is what is older than its usual interval
+    allows, "dormant" what has been silent for more than 30 days and five usual intervals. Needs the password, and restic: a
+    listing does not show whose snapshots are. Only looks: nobody is told, and nothing remembered. Exit status 1 when the
+    repository cannot be looked at. NAME may be left out where the configuration has one repository.
     """
     started = _start(**common)
     from restic_monitor.commands import groups as command  # noqa: PLC0415
@@ -287,11 +287,11 @@ def groups(name: str | None, **common: Any) -> int:
 @_common
 @click.argument("name", required=False, metavar="[NAME]", shell_complete=_complete_names)
 def suggest(name: str | None, **common: Any) -> int:
-    """Print an expect: block for a repository, made from what is there, for you to edit.
+    """Print an expect: block for a repository.
 
-    Every host gets an age, or a schedule, that its recent backups keep; what is dormant is ignored until it comes back.
-    Needs the password, and restic. Only looks: nobody is told, and no file is changed. NAME may be left out where the
-    configuration has one repository.
+    It is made from what is there, for you to edit. Every host gets an age, or a schedule, that its recent backups keep;
+    what is dormant is ignored until it comes back. Needs the password, and restic. Only looks: nobody is told, and no file
+    is changed. NAME may be left out where the configuration has one repository.
 
     \b
     restic-monitor suggest home         to be put below home:, in the place of any other expect:

@@ -235,10 +235,16 @@ def _known(snapshots: Sequence[Snapshot], hidden: Iterable[str], recalled: Past 
 
 
 def _without_replaced(folder: Folder, snapshots: Sequence[Snapshot]) -> Folder:
-    """`tag` and `rewrite` put another in the place of one: that one is not lost."""
-    new = set(folder.appeared or ())
-    replaced = sum(1 for each in snapshots if each.original and each.id in new)
-    return replace(folder, vanished=folder.vanished[replaced:]) if folder.vanished and replaced else folder
+    """`tag` and `rewrite` put another in the place of one: that one is not lost. The second `tag` names not what it replaced
+    but the first of all, so such are only counted."""
+    if not folder.vanished:
+        return folder
+    new, gone, originals = set(folder.appeared or ()), set(folder.vanished), {each.original for each in snapshots}
+    made = {each.id: each.original for each in snapshots if each.original and each.id in new}
+    left = [name for name in folder.vanished if name not in originals]
+    left = left[sum(original not in gone for original in made.values()) :]
+    replacing = set(list(made)[: len(gone) - len(left)])
+    return replace(folder, appeared=tuple(sorted(new - replacing)), vanished=tuple(left))
 
 
 def _our_clock(snapshots: Sequence[Snapshot], now: datetime) -> str | None:
