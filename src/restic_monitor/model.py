@@ -72,6 +72,8 @@ class Snapshot:
     """When its file was stored, as far as that is known."""
     proved: datetime | None = None
     """There was a backup then (`proof` says why); None when it proves none."""
+    user: str = ""
+    tree: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,39 @@ class Stored:
     @property
     def exact(self) -> bool:
         return self.after == self.before
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """What stands in a lock: since when it is held and by whom; "" and 0 for what it does not say."""
+
+    time: datetime
+    host: str = ""
+    user: str = ""
+    pid: int = 0
+    exclusive: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFile:
+    """What stands in a key for everybody to read: who made it, on which host, and when."""
+
+    user: str = ""
+    host: str = ""
+    created: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A file of a repository that was read, with the size and the time that it had in the listing. What it holds is one of
+    three; a key is among them when our password opens it."""
+
+    name: str
+    size: int | None
+    modified: datetime | None
+    snapshot: Snapshot | None = None
+    lock: Lock | None = None
+    key: KeyFile | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +145,8 @@ class Past:
     noted: frozenset[str] = frozenset()
     proved: Mapping[str, datetime | None] = field(default_factory=dict)
     """What snapshots proved, by name; None: nothing. Those that are not in it are not known."""
+    opened: Mapping[str, Mapping[str, Opened]] = field(default_factory=dict)
+    """What was read, by folder and name. A snapshot in there has neither `stored` nor `proved`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +157,15 @@ class Observation:
     snapshots: tuple[Snapshot, ...] | None = None
     unreadable: tuple[str, ...] | None = None
     """Names (or their beginnings) of snapshot files that are there and cannot be read."""
+    partly: tuple[int, int] | None = None
+    """How many snapshot files are known of how many, when there was no time to read them all. What the others hold may be
+    what a check misses."""
+    damaged: Mapping[str, str] = field(default_factory=dict)
+    """Why, in a few words, of files that are not what they should be, by folder and name; of `unreadable` ones, too."""
+    holders: Mapping[str, Lock] = field(default_factory=dict)
+    """What stands in old locks, by name."""
+    makers: Mapping[str, KeyFile] = field(default_factory=dict)
+    """What stands in new keys, by name."""
     stored: Folder | None = None
     """Snapshot files, by a listing."""
     locks: Folder | None = None
@@ -133,6 +179,11 @@ class Observation:
     keep: Callable[[], None] | None = None
     """Makes this look the last one, for the next to be compared with. To be called once somebody knows what it found: what
     is told once must have been told."""
+
+    @property
+    def as_far_as_read(self) -> str:
+        """How much of the history the look is about, where that is not all of it."""
+        return "{:,} of {:,} snapshot files read in time".format(*(self.partly or (0, 0)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,14 +42,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from restic_monitor.model import Memory, Past, Stored
+from restic_monitor.model import Memory, Opened, Past, Stored
 
 if TYPE_CHECKING:
     import sqlite3
 
 T = TypeVar("T")
 
-VERSION = 1
+VERSION = 2
 """Of the tables; in `PRAGMA user_version`. A file of a later one is left alone."""
 
 _TABLES = (
@@ -57,16 +57,21 @@ _TABLES = (
     " looked INTEGER NOT NULL, folders TEXT NOT NULL, noted TEXT NOT NULL, UNIQUE (name, identity))",
     "CREATE TABLE files (repository INTEGER NOT NULL, folder TEXT NOT NULL, name NOT NULL, after INTEGER,"
     " before INTEGER NOT NULL, PRIMARY KEY (repository, folder, name)) WITHOUT ROWID",
+    "CREATE TABLE opened (repository INTEGER NOT NULL, folder TEXT NOT NULL, name TEXT NOT NULL, content TEXT NOT NULL,"
+    " PRIMARY KEY (repository, folder, name))",
     f"PRAGMA user_version = {VERSION}",
 )
+_SINCE_VERSION_2 = _TABLES[2:]
 """Moments are microseconds since 1970, UTC. `folders` and `noted` are JSON lists. `name` is a blob of 32 bytes where it is 64
-hex digits. `revision` is a new random number with each look, so that a run sees whether another one has written."""
+hex digits. `revision` is a new random number with each look, so that a run sees whether another one has written. `content` is
+an `Opened` in JSON."""
 
 _READ = """
     SELECT revision, looked, folders, noted, (
         SELECT json_group_array(json_array(
             folder, CASE typeof(name) WHEN 'blob' THEN lower(hex(name)) ELSE name END, after, before))
-        FROM files WHERE repository = repositories.id)
+        FROM files WHERE repository = repositories.id), (
+        SELECT group_concat('["' || folder || '",' || content || ']') FROM opened WHERE repository = repositories.id)
     FROM repositories WHERE name = ? AND identity = ?"""
 """One row, also of 20,000 files: Python gives its lock away for each, and may wait 5 ms for a busy thread to have it back.
 SQLite has its JSON functions since 3.38 (2022), and distributions built them in long before."""
@@ -79,6 +84,8 @@ _WRITE = """
 _NUMBER = "SELECT id FROM repositories WHERE name = ? AND identity = ?"
 _WRITE_FILE = "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)"
 _DELETE_FILE = "DELETE FROM files WHERE repository = ? AND folder = ? AND name = ?"
+_WRITE_OPENED = "INSERT OR REPLACE INTO opened VALUES (?, ?, ?, ?)"
+_DELETE_OPENED = "DELETE FROM opened WHERE repository = ? AND folder = ? AND name = ?"
 
 _PROVED = "proved"
 _KEPT = timedelta(days=400)
@@ -96,6 +103,7 @@ _ELSEWHERE = f"set STATE_DIRECTORY to another folder, or {_NOT}"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _WORDS = msgspec.json.Decoder(list[str])
 _FILES = msgspec.json.Decoder(list[tuple[str, str, int | None, int]])
+_OPENED = msgspec.json.Decoder(list[tuple[str, Opened]])
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -137,7 +145,17 @@ def merge(stored: Past, recalled: Past | None, seen: Past) -> Past:
     noted = (stored.noted | seen.noted) - (before.noted - seen.noted)
     added = {name: moment for name, moment in stored.proved.items() if name not in before.proved}
     proved = {name: _earlier(moment, stored.proved.get(name)) for name, moment in seen.proved.items()}
-    return Past(seen.looked, folders, noted, added | proved)
+    return Past(seen.looked, folders, noted, added | proved, _merge_opened(stored, before, seen))
+
+
+def _merge_opened(stored: Past, before: Past, seen: Past) -> dict[str, dict[str, Opened]]:
+    """What was read of a file is true whoever read it."""
+
+    def added(folder: str) -> Iterator[tuple[str, Opened]]:
+        known = before.opened.get(folder, {})
+        return ((name, file) for name, file in stored.opened.get(folder, {}).items() if name not in known)
+
+    return {folder: {**dict(added(folder)), **files} for folder, files in seen.opened.items()}
 
 
 def _earlier(seen: datetime | None, stored: datetime | None) -> datetime | None:
@@ -296,7 +314,7 @@ class _Memory:
     def _nothing_new(self, connection: sqlite3.Connection, seen: Past, revision: int) -> bool:
         """Most looks see what the last one saw: one row changes, in one statement."""
         past = self._recalled
-        if past is None or (past.folders, past.noted, past.proved) != (seen.folders, seen.noted, seen.proved):
+        if past is None or _lasting(past) != _lasting(seen):
             return False
         return connection.execute(_LOOKED, (revision, _microseconds(seen.looked), *self._key, self._revision)).rowcount == 1
 
@@ -312,6 +330,9 @@ class _Memory:
         gone, changed = _difference(_rows(stored) if stored else {}, _rows(seen))
         connection.executemany(_DELETE_FILE, ((number, folder, _name(name)) for folder, name in gone))
         connection.executemany(_WRITE_FILE, ((number, folder, *_file(file)) for folder, file in changed))
+        gone, opened = _difference(stored.opened if stored else {}, seen.opened)
+        connection.executemany(_DELETE_OPENED, ((number, *file) for file in gone))
+        connection.executemany(_WRITE_OPENED, ((number, folder, file.name, _json(file)) for folder, file in opened))
         return seen
 
 
@@ -326,17 +347,25 @@ def _find(connection: sqlite3.Connection, key: tuple[str, str]) -> _Found | None
     row = connection.execute(_READ, key).fetchone()
     if row is None:
         return None
-    revision, looked, folders, noted, files = row
+    revision, looked, folders, noted, files, opened = row
     try:
-        past = _past(_moment(looked), _folders(_WORDS.decode(folders), files), frozenset(_WORDS.decode(noted)))
+        past = _past(_moment(looked), _folders(_WORDS.decode(folders), files), frozenset(_WORDS.decode(noted)), opened)
     except (msgspec.MsgspecError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise _DamagedError("what it holds makes no sense") from error
     return _Found(past, revision)
 
 
-def _past(looked: datetime, folders: dict[str, dict[str, Stored]], noted: frozenset[str]) -> Past:
+def _past(looked: datetime, folders: dict[str, dict[str, Stored]], noted: frozenset[str], opened: str | None) -> Past:
     proved = {name: _past_nothing(moment.before) for name, moment in folders.pop(_PROVED, {}).items()}
-    return Past(looked, folders, noted, proved)
+    files: dict[str, dict[str, Opened]] = {}
+    for folder, file in _OPENED.decode(f"[{opened or ''}]"):
+        files.setdefault(folder, {})[file.name] = file
+    return Past(looked, folders, noted, proved, files)
+
+
+def _lasting(past: Past) -> tuple[object, ...]:
+    """All but when it was."""
+    return past.folders, past.noted, past.proved, past.opened
 
 
 def _past_nothing(moment: datetime) -> datetime | None:
@@ -362,9 +391,9 @@ def _folders(words: Iterable[str], files: str) -> dict[str, dict[str, Stored]]:
 
 
 def _difference(
-    old: Mapping[str, Mapping[str, Stored]], new: Mapping[str, Mapping[str, Stored]]
-) -> tuple[list[tuple[str, str]], list[tuple[str, Stored]]]:
-    """Names that are gone, and files that are new or have other bounds; each with its folder."""
+    old: Mapping[str, Mapping[str, T]], new: Mapping[str, Mapping[str, T]]
+) -> tuple[list[tuple[str, str]], list[tuple[str, T]]]:
+    """Names that are gone, and files that are new or are known otherwise; each with its folder."""
     gone = [(folder, name) for folder, names in old.items() for name in names.keys() - new.get(folder, {}).keys()]
     changed = [
         (folder, file) for folder, files in new.items() for name, file in files.items() if old.get(folder, {}).get(name) != file
@@ -382,6 +411,10 @@ def _file(file: Stored) -> tuple[bytes | str, int | None, int]:
     before = _microseconds(file.before)
     after = None if file.after is None else _microseconds(file.after)
     return _name(file.name), after if after is not None and after <= before else None, before
+
+
+def _json(file: Opened) -> str:
+    return msgspec.json.encode(file).decode()
 
 
 def _name(name: str) -> bytes | str:
@@ -574,6 +607,12 @@ def _has_tables(connection: sqlite3.Connection, writing: bool) -> bool:
             if _version(connection) == 0:  # no other run has made them meanwhile
                 _make_tables(connection)
         version = _version(connection)
+    if version == 1 and writing:
+        with _transaction(connection, "IMMEDIATE"):
+            if _version(connection) == 1:
+                for statement in _SINCE_VERSION_2:
+                    connection.execute(statement)
+        version = _version(connection)
     if version > VERSION:
         raise _LaterVersionError(f"was written by a later restic-monitor (its version is {version}, this one knows {VERSION})")
     return version == VERSION
@@ -616,6 +655,7 @@ def _prune(connection: sqlite3.Connection) -> None:
     if old:
         with _transaction(connection, "IMMEDIATE"):
             connection.executemany("DELETE FROM files WHERE repository = ?", old)
+            connection.executemany("DELETE FROM opened WHERE repository = ?", old)
             connection.executemany("DELETE FROM repositories WHERE id = ?", old)
 
 

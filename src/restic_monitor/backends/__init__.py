@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
@@ -86,6 +86,28 @@ class Entries:
         return self._entries
 
 
+Content = tuple[Entry, "bytes | BackendError"]
+
+
+Read = Callable[[str, float, int], bytes]
+
+
+def one_by_one(read: Read, files: Sequence[Entry], deadline: float, limit: int) -> Iterator[Content]:
+    """`read_all` where nothing is won by asking for many at once."""
+    for file in files:
+        yield file, outcome(read, file, deadline, limit)
+
+
+def outcome(read: Read, file: Entry, deadline: float, limit: int) -> bytes | BackendError:
+    """What `read_all` has to say of a file."""
+    if time.monotonic() >= deadline:
+        return BackendError(Kind.TIMEOUT, f"no time was left to read {file.name}")
+    try:
+        return read(file.name, deadline, limit)
+    except BackendError as error:
+        return error
+
+
 class Backend(Protocol):
     """One repository's storage. Used by one thread at a time."""
 
@@ -104,6 +126,12 @@ class Backend(Protocol):
 
     def read(self, name: str, deadline: float, limit: int) -> bytes:
         """A file's first `limit` bytes, all of it when it is shorter. Raises BackendError."""
+
+    def read_all(self, files: Sequence[Entry], deadline: float, limit: int) -> Iterator[Content]:
+        """The contents of many files that were listed, at most `limit` bytes of each, in as few round trips as there can be.
+        Each once, in any order, about that of `files`; who has enough closes the iterator. Raises nothing: what went wrong
+        with a file comes in its place. A name is expected to be the SHA-256 of the content, and whether it is is not looked
+        at here."""
 
     def close(self) -> None:
         """Let go of what `list` and `read` keep open for the next of them. Raises nothing."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from restic_monitor.backends import FOLDERS, BackendError, Entries, Entry, Kind
+from restic_monitor.backends import FOLDERS, BackendError, Content, Entries, Entry, Kind, one_by_one
 
 _ASK_THE_CLOCK_EVERY = 1000
 
@@ -35,6 +35,9 @@ class Local:
                 return file.read(limit)
         except OSError as error:
             raise _problem(error, str(path)) from None
+
+    def read_all(self, files: Sequence[Entry], deadline: float, limit: int) -> Iterator[Content]:
+        return one_by_one(self.read, files, deadline, limit)
 
     def close(self) -> None:
         pass

@@ -17,7 +17,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 import msgspec
 
-from restic_monitor.backends import ENTRY_LIMIT, FOLDERS, BackendError, Entries, Entry, Kind, attempt
+from restic_monitor.backends import ENTRY_LIMIT, FOLDERS, BackendError, Content, Entries, Entry, Kind, attempt, outcome
 from restic_monitor.backends.web import LISTING_LIMIT_BYTES, Web
 from restic_monitor.http import Answer, host_of
 from restic_monitor.secret import Secret
@@ -53,6 +53,9 @@ class Rest:
 
     def read(self, name: str, deadline: float, limit: int) -> bytes:
         return self._ask(name, deadline, limit=limit).body[:limit]
+
+    def read_all(self, files: Sequence[Entry], deadline: float, limit: int) -> Iterator[Content]:
+        return self.web.each(lambda file: (file, outcome(self.read, file, deadline, limit)), files)
 
     def close(self) -> None:
         pass

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
+import queue
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from typing import TypeVar
 
 from restic_monitor.backends import BackendError, Kind
 from restic_monitor.http import SYSTEM, Answer, Http, HttpError, Tls, host_of, retry_after
 from restic_monitor.quantity import format_duration
 
 LISTING_LIMIT_BYTES = 64 * 1024 * 1024
+_AT_ONCE = 48
+"""Requests of one look. Others need connections, too."""
 AGE_LIMIT = timedelta(minutes=5)
 """Caches on the way may keep an answer for so long."""
 _AGE_DIGITS = 10
@@ -25,6 +31,8 @@ _WANTS_TLS = re.compile(rb"HTTP request (?:was sent )?to (?:an )?HTTPS|speaking 
 
 
 _log = logging.getLogger(__name__)
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +76,26 @@ class Web:
         if answer.status == 400 and _plain(url) and _WANTS_TLS.search(answer.body[:1000]):
             raise BackendError(Kind.REFUSED, f"{host_of(url)} speaks https:// only; write that in url")
         return answer
+
+    def each(self, work: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+        """What `work` makes of each item, many at once, as it comes. Who closes the iterator gets no more."""
+        if len(items) == 1:
+            return iter([work(items[0])])
+        return self._many(work, items)
+
+    def _many(self, work: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+        done, waiting = queue.SimpleQueue[Future[R]](), iter(items)
+
+        def begin(item: T) -> None:
+            self.http.workers.submit(work, item).add_done_callback(done.put)
+
+        for item in itertools.islice(waiting, _AT_ONCE):
+            begin(item)
+        for _ in items:
+            result = done.get().result()
+            for item in itertools.islice(waiting, 1):
+                begin(item)
+            yield result
 
     @property
     def skew(self) -> timedelta | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from restic_monitor import proof
@@ -27,6 +27,12 @@ class Freshness:
     def judge(self, seen: Observation, now: datetime) -> Verdict:
         if seen.snapshots is None:
             return Verdict("freshness", Status.UNKNOWN, Code.ERROR, "the snapshots could not be listed")
+        if seen.partly and (verdict := self._judge_all(seen, now)).status is Status.DOWN:
+            message = f"{seen.as_far_as_read}; {verdict.message}"
+            return replace(verdict, status=Status.UNKNOWN, code=Code.UNKNOWN, message=message)
+        return self._judge_all(seen, now)
+
+    def _judge_all(self, seen: Observation, now: datetime) -> Verdict:
         if not seen.snapshots:
             if seen.unreadable:  # they are there: the damage is the news, not that they are missing
                 return Verdict("freshness", Status.UNKNOWN, Code.ERROR, "no snapshot that can be read")

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from restic_monitor.model import Code, Observation, Status, Verdict
+from restic_monitor.model import Code, KeyFile, Observation, Status, Verdict, one_line, shorten
+
+_NAME_LIMIT = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +22,18 @@ class Keyring:
         told = []
         for what, names in (("new", seen.keys and seen.keys.appeared), ("gone", seen.keys and seen.keys.vanished)):
             if names:
-                shown = ", ".join(name[:8] for name in names[:2]) + (" …" if len(names) > 2 else "")
+                shown = ", ".join(_shown(name, seen.makers.get(name)) for name in names[:2]) + (" …" if len(names) > 2 else "")
                 told.append(f"{len(names)} key{'s' if len(names) > 1 else ''} {what}: {shown}")
         if not told:
             return Verdict("keys", Status.UP, Code.OK, "the same keys")
         return Verdict("keys", Status.WARN, Code.WARN, f"{', '.join(told)}; was that you?")
+
+
+def _shown(name: str, maker: KeyFile | None) -> str:
+    """With who made it, where the key was read."""
+    if not maker:
+        return name[:8]
+    owner = "@".join(shorten(one_line(part), _NAME_LIMIT) for part in (maker.user, maker.host) if part)
+    date = f"{maker.created:%Y-%m-%d}" if maker.created else ""
+    made = " ".join(filter(None, (owner, date)))
+    return f"{name[:8]} ({made})" if made else name[:8]

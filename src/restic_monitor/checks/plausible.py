@@ -39,6 +39,8 @@ class Plausible:
     def judge(self, seen: Observation, now: datetime) -> Verdict:
         if seen.snapshots is None:
             return Verdict("plausible", Status.UNKNOWN, Code.ERROR, "the snapshots could not be listed")
+        if seen.partly:
+            return self._as_far_as_read(seen)
         found = [(newest, self._reasons(newest, series)) for newest, series in _judged(seen.snapshots, each=self.each)]
         small = [(newest, reasons) for newest, reasons in found if reasons]
         if small:
@@ -58,6 +60,16 @@ class Plausible:
         notes = tuple(_told(newest, "has no file", named=self.each) for newest in empty[:_SHOWN])
         message = "no smaller than it should be, as far as that is known"
         return Verdict("plausible", Status.UP, Code.OK, message, notes=notes)
+
+    def _as_far_as_read(self, seen: Observation) -> Verdict:
+        """What a part of the history proves: that the newest has enough, when it is not compared with the others."""
+        newest = [newest for newest, _ in _judged(seen.snapshots or (), each=self.each)]
+        small = any(each.summary is None or any(self.floor(each.summary)) for each in newest)
+        empty = any(each.summary and not each.summary.files for each in newest)
+        if self.max_shrink or empty or ((self.min_files or self.min_size) and (small or not newest)):
+            message = f"{seen.as_far_as_read}: {self._wanted or 'an empty backup'} cannot be judged yet"
+            return Verdict("plausible", Status.UNKNOWN, Code.UNKNOWN, message)
+        return Verdict("plausible", Status.UP, Code.OK, "no smaller than it should be, as far as that is known")
 
     def _reasons(self, newest: Snapshot, series: Sequence[Snapshot]) -> list[_Reason]:
         """Why the newest of a series is too small."""

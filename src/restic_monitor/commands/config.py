@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from restic_monitor import environment as environments
-from restic_monitor import process
+from restic_monitor import listed, process
 from restic_monitor.commands import shown
 from restic_monitor.commands.common import Common, close, load, report_bugs
 from restic_monitor.commands.signals import stopping
@@ -23,7 +23,6 @@ from restic_monitor.config.surroundings import Sketch
 from restic_monitor.errors import ConfigError, UsageError
 from restic_monitor.model import Code, Repository, Result, one_line
 from restic_monitor.monitor import Monitor
-from restic_monitor.probes import listing
 from restic_monitor.probes.restic import Restic
 from restic_monitor.secret import HIDDEN
 from restic_monitor.state import State
@@ -123,7 +122,7 @@ def _told(repository: Repository, builder: Builder) -> bool:
 def _reached(result: Result, stages: _Stages) -> bool:
     seen = result.snapshots is not None
     count = f"{result.snapshots} snapshot{'' if result.snapshots == 1 else 's'}"
-    notes = "".join(f"  [{note}]" for note in result.notes if note != listing.FIRST_LOOK)
+    notes = "".join(f"  [{note}]" for note in result.notes if note != listed.FIRST_LOOK)
     stages.say("reach", f"{result.watch.name}: {count if seen else result.message}{notes}", word="ok" if seen else "FAILED")
     for line in result.lines:
         if line.code is Code.MISSING:  # a name that is misspelt; what is stale was there

@@ -116,7 +116,7 @@ def count(value: str, context: Context) -> int:
     raise ValueError(f"{value!r} is not a whole number from 1 to 10000")
 
 
-MODES = ("auto", "fast", "listing", "restic")
+MODES = ("auto", "native", "fast", "listing", "restic")
 
 
 def mode(value: str, context: Context) -> str:
@@ -162,7 +162,7 @@ KINDS: dict[object, str] = {
     boolean: "boolean",
     duration: "duration",
     count: "1 to 10000",
-    mode: "`auto`, `fast`, `listing` or `restic`",
+    mode: "`auto`, `native`, `fast`, `listing` or `restic`",
     vanished: "number or share",
     option: "list of `key=value`",
     anything: "names and texts",
@@ -221,13 +221,14 @@ _REPOSITORY = (
         without="required",
     ),
     *_RULES,
-    Key("mode", mode, "how it is looked at: [the four modes](listing.md#choosing-it)", default="auto"),
+    Key("mode", mode, "how it is looked at: [the five modes](listing.md#choosing-it)", default="auto"),
     Key(
         "max_vanished",
         vanished,
         "more snapshots gone since the last look warn; `20`, or a share of them, `50%`",
         default="off",
     ),
+    Key("lock_max_age", duration, "a lock that is older warns; restic removes its own after half an hour", default="30m"),
     *_LIMITS,
     Key(
         "push_url",

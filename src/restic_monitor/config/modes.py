@@ -25,9 +25,14 @@ def chosen(mode: str | None, values: Values, block: Block) -> tuple[str, str]:
     return ("fast", "RESTIC_MONITOR_FAST") if fast(values.environment) else (DEFAULT, "default")
 
 
-def by_restic_alone(mode: str, password: bool) -> bool:
-    """No listing is tried. Else one is made where the storage can be listed, and only `listing` insists on it."""
-    return mode == "restic" or (mode == "auto" and password)
+def by_restic_alone(mode: str) -> bool:
+    """The storage is not asked by ourselves."""
+    return mode == "restic"
+
+
+def natively(mode: str, password: bool) -> bool:
+    """By our own reader, where the storage can be listed: `auto` falls back on restic elsewhere, `native` insists on it."""
+    return mode == "native" or (mode == "auto" and password)
 
 
 def by_restic_otherwise(mode: str, password: bool, url: str) -> bool:
@@ -38,7 +43,7 @@ def by_restic_otherwise(mode: str, password: bool, url: str) -> bool:
 def foretold(mode: str, password: bool, url: str | None, environment: Collection[str]) -> str | None:
     """How a repository will be looked at, in words. `environment` are the names of its variables; `url` is None when it does
     not stand in the file. None when that cannot be told."""
-    if by_restic_alone(mode, password):
+    if by_restic_alone(mode):
         return "restic"
     if not url:
         return None
@@ -47,7 +52,9 @@ def foretold(mode: str, password: bool, url: str | None, environment: Collection
     except ValueError:
         return None
     if reason:
-        return None if mode == "listing" else f"restic ({reason})"
+        return None if mode in ("listing", "native") else f"restic ({reason})"
+    if natively(mode, password):
+        return "our own reader (native)"
     return "a listing, or restic if it shows no times" if by_restic_otherwise(mode, password, url) else "a listing"
 
 

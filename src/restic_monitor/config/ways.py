@@ -1,4 +1,4 @@
-"""How each repository is looked at: by restic, by a listing, or by the one when the other cannot."""
+"""How each repository is looked at: by our own reader, by a listing, by restic, or by one when another cannot."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from restic_monitor import location
 from restic_monitor.checks.clock import Clock
 from restic_monitor.checks.content import Content
 from restic_monitor.checks.freshness import Freshness
+from restic_monitor.checks.intact import Intact
 from restic_monitor.checks.keyring import Keyring
-from restic_monitor.checks.locks import Locks
+from restic_monitor.checks.locks import STALE, Locks
 from restic_monitor.checks.readable import Readable
 from restic_monitor.checks.stored import StoredRecently
 from restic_monitor.checks.strays import Strays
@@ -76,9 +77,26 @@ class Ways:
         tell = {name: (receiver,) for name, receiver in told.items() if name is not None}
         asked = Asked(block, url or "", Expecter(self.values, block), receivers, tell, timeout, options)
         mode, password = modes.chosen(self.mode, self.values, block)[0], self.surroundings.has_password(block)
-        if modes.by_restic_alone(mode, password):
+        if modes.by_restic_alone(mode):
             return self._by_restic(asked)  # also without an address, for the mistakes in its secrets
+        if modes.natively(mode, password):
+            return self._natively_if_possible(asked, mode)
         return self._by_listing_if_possible(asked, mode, password) if url else None
+
+    def _natively_if_possible(self, asked: Asked, mode: str) -> Way | None:
+        if not asked.url:
+            self.surroundings.environment(asked.block)  # for the mistakes in its secrets
+            return None
+        try:
+            return self._natively(asked)
+        except NotListableError as error:
+            if mode == "native":
+                self._problem(asked.block, "mode", f"the repository cannot be read by ourselves: {error}; use mode: restic")
+                return None
+            return self._by_restic(asked, f"not native: {error}")
+        except ValueError as error:
+            self._problem(asked.block, "url", str(error))
+            return None
 
     def _by_listing_if_possible(self, asked: Asked, mode: str, password: bool) -> Way | None:
         otherwise = modes.by_restic_otherwise(mode, password, asked.url)
@@ -121,7 +139,15 @@ class Ways:
         probe = Listing(asked.block.name, storage, self._shown(asked), self._redactor(asked, child), memory, times_needed)
         rule, vanished = asked.expecter.rule(), self._vanished(asked)
         # what is told once before what stays: messages are cut
-        checks: tuple[Check, ...] = (StoredRecently(rule), Content(), Keyring(), *vanished, Clock(), Strays(), Locks())
+        checks: tuple[Check, ...] = (
+            StoredRecently(rule),
+            Content(),
+            Keyring(),
+            *vanished,
+            Clock(),
+            Strays(),
+            Locks(self._lock_max_age(asked)),
+        )
         watch = Watch(asked.block.name, checks, asked.receivers, max_age_of(rule))
         return Repository(asked.block.name, probe, watch, asked.timeout, unseen.notes(self.values, asked.block))
 
@@ -132,6 +158,37 @@ class Ways:
         client_cert = self._readable(block, "tls_client_cert") or child.get("RESTIC_TLS_CLIENT_CERT") or None
         return Tls(cacerts, client_cert, bool(self.values.get(block, "insecure_tls")))
 
+    # by ourselves
+
+    def _natively(self, asked: Asked) -> Way:
+        """Raises NotListableError and ValueError."""
+        from restic_monitor.probes.native import Native  # noqa: PLC0415 - for who uses it
+        from restic_monitor.probes.native.password import Password  # noqa: PLC0415
+
+        block, lock_max_age = asked.block, self._lock_max_age(asked)
+        merged = self.surroundings.environment(block)
+        child = {name: variable.value for name, variable in merged.items()}
+        storage = self.storages.storage(asked.url, options_of(asked.url, asked.options), child, self._tls_of(block, child))
+        redact = self._redactor(asked, child)
+        probe = Native(
+            block.name,
+            storage,
+            self._shown(asked),
+            Password(child, redact, none=self._no_password(block)),
+            redact,
+            lock_max_age,
+            self._memory(asked, f"{location.identity(asked.url)} native"),
+        )
+        watch = self._watch(asked, Intact(), Keyring(), after=(Clock(), Strays(), Locks(lock_max_age)))
+        return Way(Repository(block.name, probe, watch, asked.timeout), merged)
+
+    def _lock_max_age(self, asked: Asked) -> timedelta:
+        given = self.values.get(asked.block, "lock_max_age")
+        return given[0] if given else STALE
+
+    def _no_password(self, block: Block) -> bool:
+        return any(s.key.name == "insecure_no_password" for s in self.values.draft.password_settings(block))
+
     # by restic
 
     def _by_restic(self, asked: Asked, note: str | None = None) -> Way:
@@ -140,12 +197,11 @@ class Ways:
         block = asked.block
         merged = self.surroundings.environment(block)
         child = {name: variable.value for name, variable in merged.items()}
-        no_password = any(s.key.name == "insecure_no_password" for s in self.values.draft.password_settings(block))
         flags = [
             *_flag("--cacert", self.cacert(block)),
             *_flag("--tls-client-cert", self._readable(block, "tls_client_cert")),
             *(["--insecure-tls"] if self.values.get(block, "insecure_tls") else []),
-            *(["--insecure-no-password"] if no_password else []),
+            *(["--insecure-no-password"] if self._no_password(block) else []),
             *self._cache_flags(block, child),
             *_options(asked.url, asked.options),
         ]
@@ -161,13 +217,14 @@ class Ways:
         repository = Repository(block.name, probe, self._watch(asked), asked.timeout, (note,) if note else ())
         return Way(repository, merged)
 
-    def _watch(self, asked: Asked) -> Watch:
-        """What is asked of restic's snapshots: with expectations nothing of their ages and sizes besides."""
-        name, expecter, vanished = asked.block.name, asked.expecter, self._vanished(asked)
+    def _watch(self, asked: Asked, *before: Check, after: Sequence[Check] = ()) -> Watch:
+        """What is asked of snapshots: with expectations nothing of their ages and sizes besides. `before` and `after` is what
+        is seen besides: what is told once comes before what stays, because messages are cut."""
+        name, expecter, others = asked.block.name, asked.expecter, (*before, *self._vanished(asked), *after)
         if expect := expecter.expectations():
-            return Watch(name, (Readable(), *vanished), asked.receivers, expect=expect, tell=asked.tell)
+            return Watch(name, (Readable(), *others), asked.receivers, expect=expect, tell=asked.tell)
         rule = expecter.rule()
-        checks: tuple[Check, ...] = (Freshness(rule), Readable(), expecter.plausible(), *vanished)
+        checks: tuple[Check, ...] = (Freshness(rule), Readable(), expecter.plausible(), *others)
         return Watch(name, checks, asked.receivers, max_age_of(rule))
 
     def cacert(self, block: Block) -> str | None:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
     from restic_monitor.http.wire import Wire
 
 BODY_LIMIT_BYTES = 64 * 1024
@@ -68,6 +70,7 @@ class Http:
     connections: int = 64
     pause_seconds: float = 1.0
     _wire: Wire | None = field(default=None, repr=False)
+    _workers: ThreadPoolExecutor | None = field(default=None, repr=False)
     _unreachable: set[str] = field(default_factory=set, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
@@ -129,6 +132,17 @@ class Http:
                 return answer
             url = _redirected(url, answer.headers["location"])
         raise HttpError(f"{host_of(url)} redirects in a circle", lasting=True)
+
+    @property
+    def workers(self) -> ThreadPoolExecutor:
+        """For who asks many things at once: as many threads as there are connections, for all of them together."""
+        if not self._workers:
+            with self._lock:
+                if not self._workers:
+                    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - 10 ms
+
+                    self._workers = ThreadPoolExecutor(self.connections)
+        return self._workers
 
     def _wires(self) -> Wire:
         """Made, and urllib3 imported for it (70 ms), when there is something to send."""

@@ -5,12 +5,12 @@ https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from urllib.parse import quote
 
-from restic_monitor.backends import ENTRY_LIMIT, FOLDERS, BackendError, Entries, Entry, Kind, attempt
+from restic_monitor.backends import ENTRY_LIMIT, FOLDERS, BackendError, Content, Entries, Entry, Kind, attempt, outcome
 from restic_monitor.backends.s3 import answers
 from restic_monitor.backends.s3.credentials import Signer
 from restic_monitor.backends.s3.endpoint import Endpoint
@@ -45,6 +45,9 @@ class S3:
 
     def read(self, name: str, deadline: float, limit: int) -> bytes:
         return self._ask(f"{self._base}{name}", "", deadline, max(limit, BODY_LIMIT_BYTES)).body[:limit]  # room for an error
+
+    def read_all(self, files: Sequence[Entry], deadline: float, limit: int) -> Iterator[Content]:
+        return self.web.each(lambda file: (file, outcome(self.read, file, deadline, limit)), files)
 
     def close(self) -> None:
         pass

@@ -210,6 +210,24 @@ class Session:
         finally:
             self._let_go(handle)
 
+    def contents(self, paths: Sequence[bytes], deadline: float) -> list[bytes | Failed | None]:
+        """Whole small files, each in its place; None for one that has more than a chunk."""
+        opened = self._ask_all([(_Packet.OPEN, _string(path) + _uint32(_FOR_READING) + _uint32(0)) for path in paths], deadline)
+        handles = [_or_failed(answer, _Packet.HANDLE, _Body.string) for answer in opened]
+        chunks = iter(self._ask_all([_chunk(handle, 0) for handle in handles if isinstance(handle, bytes)], deadline))
+        contents: list[bytes | Failed | None] = []
+        for handle in handles:
+            if isinstance(handle, Failed):
+                contents.append(handle)
+                continue
+            self._let_go(handle)
+            chunk = _or_failed(next(chunks), _Packet.DATA, _Body.string)
+            if isinstance(chunk, Failed):
+                contents.append(b"" if chunk.status == Status.EOF else chunk)
+            else:
+                contents.append(chunk if len(chunk) < _CHUNK_BYTES else None)
+        return contents
+
     def _content(self, handle: bytes, limit: int, deadline: float) -> bytes:
         """Chunks, more and more of them at once; the size spares a small file the question whether there is more."""
         told, *chunks = self._ask_all([(_Packet.FSTAT, _string(handle)), _chunk(handle, 0)], deadline)

@@ -73,7 +73,11 @@ class Expectations:
         told = [summary.sentence(lines)] if lines else []
         told += [f"{words.count(ignored, 'group')} ignored"] if ignored else []
         told += self._not_expected(series)
-        return summary.sum_up(lines, "; ".join(told)), tuple(lines)
+        summed = summary.sum_up(lines, "; ".join(told))
+        if seen.partly and any(each.group_by for each in self.expectations) and not summed.status.failing:
+            message = f"{summed.message}; {seen.as_far_as_read}: there may be more groups"
+            summed = replace(summed, status=Status.UNKNOWN, code=Code.UNKNOWN, message=message)
+        return summed, tuple(lines)
 
     def unseen(self, reason: Verdict) -> tuple[Line, ...]:
         return tuple(Line(each.name, (reason,), max_age=each.max_age) for each in self.expectations)
@@ -114,9 +118,10 @@ def _missing(expectation: Expectation, series: AllSeries, seen: Observation) -> 
 
 def _as_far_as_read(verdict: Verdict, seen: Observation) -> Verdict:
     """What cannot be read may be what is missed: then nobody knows. That it cannot be read is another check's DOWN."""
-    if verdict.status is not Status.DOWN or not seen.unreadable:
+    if verdict.status is not Status.DOWN or not (seen.unreadable or seen.partly):
         return verdict
-    message = f"{verdict.message}; not all snapshots could be read"
+    why = seen.as_far_as_read if seen.partly else "not all snapshots could be read"
+    message = f"{verdict.message}; {why}"
     return replace(verdict, status=Status.UNKNOWN, code=Code.UNKNOWN, message=message)
 
 

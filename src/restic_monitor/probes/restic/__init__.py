@@ -9,21 +9,18 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-from restic_monitor import history, location, process, proof
+from restic_monitor import arrivals, history, location, process, proof
 from restic_monitor.model import (
-    TOLERANCE,
     Code,
-    Folder,
     Memory,
     Observation,
     Past,
     ProbeError,
-    Snapshot,
     Stored,
     one_line,
     shorten,
@@ -31,12 +28,12 @@ from restic_monitor.model import (
 from restic_monitor.probes.restic import output
 from restic_monitor.process import Ended
 from restic_monitor.quantity import format_duration
+from restic_monitor.repository import documents
 from restic_monitor.secret import Redactor
 
 _log = logging.getLogger(__name__)
 _REASON_LIMIT = 150
 _SNAPSHOTS = "snapshots"
-_NO_SUMMARY = "no summary"
 _GET_RESTIC = "install restic, or write its whole path as restic: PATH"
 
 
@@ -86,13 +83,13 @@ class Restic:
         files = history.dated(present, _SNAPSHOTS, recalled, latest, compare=past is not None)
         snapshots = proof.prove(seen.snapshots or (), recalled, ended, files)
         hidden = _hidden(seen.unreadable or (), recalled)
-        folder = _without_replaced(history.compared(files | hidden, _SNAPSHOTS, past), snapshots)
-        without, noted = _without_summary(snapshots), past.noted if past else frozenset()
-        now = Past(looked, {_SNAPSHOTS: files | hidden}, noted, _known(snapshots, hidden, recalled))
-        if clock := _our_clock(snapshots, ended):
+        folder = arrivals.without_replaced(history.compared(files | hidden, _SNAPSHOTS, past), snapshots)
+        without, noted = arrivals.without_summary(snapshots), past.noted if past else frozenset()
+        now = Past(looked, {_SNAPSHOTS: files | hidden}, noted, arrivals.known(snapshots, hidden, recalled))
+        if clock := arrivals.our_clock(snapshots, ended):
             return replace(seen, snapshots=snapshots, stored=folder, notes=(clock,))
-        notes = () if not without or _NO_SUMMARY in noted else (without,)
-        told = replace(now, noted=frozenset({_NO_SUMMARY} if without else ()))
+        notes = () if not without or arrivals.NO_SUMMARY in noted else (without,)
+        told = replace(now, noted=frozenset({arrivals.NO_SUMMARY} if without else ()))
         return replace(seen, snapshots=snapshots, stored=folder, notes=notes, keep=self._keep(now, told, recalled))
 
     def _keep(self, seen: Past, told: Past, recalled: Past | None) -> Callable[[], None] | None:
@@ -159,7 +156,7 @@ class Restic:
             raise ProbeError(Code.ERROR, "restic ended well but printed no list of snapshots")
         snapshots = []
         for record in records:
-            if snapshot := output.snapshot(record):
+            if snapshot := documents.snapshot(record):
                 snapshots.append(snapshot)
             else:
                 unreadable = (*unreadable, record.id)
@@ -225,47 +222,6 @@ def _hidden(unreadable: Iterable[str], recalled: Past | None) -> dict[str, Store
     beginnings = {name[:8] for name in unreadable}
     known = recalled.folders.get(_SNAPSHOTS, {}) if recalled and beginnings else {}
     return {name: file for name, file in known.items() if name[:8] in beginnings}
-
-
-def _known(snapshots: Sequence[Snapshot], hidden: Iterable[str], recalled: Past | None) -> dict[str, datetime | None]:
-    """What each proves. And what those proved that are hidden or that one was made of: `tag` names the first of all."""
-    before = recalled.proved if recalled else {}
-    wanted = {each.original for each in snapshots} | set(hidden)
-    return {name: before[name] for name in wanted if name in before} | {each.id: each.proved for each in snapshots}
-
-
-def _without_replaced(folder: Folder, snapshots: Sequence[Snapshot]) -> Folder:
-    """`tag` and `rewrite` put another in the place of one: that one is not lost. The second `tag` names not what it replaced
-    but the first of all, so such are only counted."""
-    if not folder.vanished:
-        return folder
-    new, gone, originals = set(folder.appeared or ()), set(folder.vanished), {each.original for each in snapshots}
-    made = {each.id: each.original for each in snapshots if each.original and each.id in new}
-    left = [name for name in folder.vanished if name not in originals]
-    left = left[sum(original not in gone for original in made.values()) :]
-    replacing = set(list(made)[: len(gone) - len(left)])
-    return replace(folder, appeared=tuple(sorted(new - replacing)), vanished=tuple(left))
-
-
-def _our_clock(snapshots: Sequence[Snapshot], now: datetime) -> str | None:
-    """A note, when most of several hosts are ahead of us. Such a look is not remembered: nothing came when it says."""
-    newest = {each.host: each.time for each in sorted(snapshots, key=lambda each: each.time)}
-    ahead = sum(1 for time in newest.values() if time > now + TOLERANCE)
-    if ahead < 2 or 2 * ahead <= len(newest):
-        return None
-    return f"{ahead} of {len(newest)} hosts are ahead of this machine: is its clock behind? This look is not remembered"
-
-
-def _without_summary(snapshots: Iterable[Snapshot]) -> str | None:
-    """A note, when the newest of some host has none. Told once: nobody can change what an older restic wrote."""
-    newest: dict[str, Snapshot] = {}
-    for snapshot in sorted(snapshots, key=lambda each: each.time):
-        newest[snapshot.host] = snapshot
-    without = sorted(host or "(no host)" for host, snapshot in newest.items() if snapshot.summary is None)
-    if not without:
-        return None
-    whose = f"{without[0]} and {len(without) - 1} more" if len(without) > 1 else without[0]
-    return f"no file count of {whose} (restic before 0.17): an empty backup is not noticed"
 
 
 def _survives_a_file(text: str) -> bool:

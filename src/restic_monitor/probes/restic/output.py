@@ -4,50 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
-from typing import Any
 
 import msgspec
 
-from restic_monitor.model import Code, Snapshot, Summary
+from restic_monitor.model import Code
 from restic_monitor.process import Ended
+from restic_monitor.repository.documents import Record
+
+_decoder = msgspec.json.Decoder(list[Record] | None)
 
 
-class _Record(msgspec.Struct):
-    """A snapshot as restic prints it; the fields that are used. Others are ignored, rustic and newer restics add some."""
-
-    id: str
-    time: str
-    hostname: str | None = None
-    paths: list[str] | None = None
-    tags: list[str] | None = None
-    original: str | None = None
-    summary: Any = None
-
-
-_decoder = msgspec.json.Decoder(list[_Record] | None)
-
-
-def snapshot(record: _Record) -> Snapshot | None:
-    """None when its time is no moment."""
-    if not (moment := parse_time(record.time)):
-        return None
-    paths, tags = tuple(record.paths or ()), tuple(record.tags or ())
-    return Snapshot(record.id, moment, record.hostname or "", paths, tags, record.original or "", _summary(record.summary))
-
-
-def _summary(summary: Any) -> Summary | None:
-    """As restic ≥ 0.17 writes it. None when it does not say how much was read: that is no reason to see no snapshot."""
-    if not isinstance(summary, dict):
-        return None
-    files, size = summary.get("total_files_processed"), summary.get("total_bytes_processed")
-    if not (isinstance(files, int) and isinstance(size, int)):
-        return None
-    ended = summary.get("backup_end")
-    return Summary(parse_time(ended) if isinstance(ended, str) else None, files, size)
-
-
-def records_in(stdout: bytes) -> list[_Record] | None:
+def records_in(stdout: bytes) -> list[Record] | None:
     """The list in the output; lines before it are noise (a progress line, a question for the password). None: there is none."""
     for start in _starts(stdout):
         try:
@@ -65,22 +32,6 @@ def _starts(stdout: bytes) -> list[int]:
 
 
 _BEGINNING = re.compile(rb'^(?=\[\s*[{\]]|null)|(?=\[\{")', re.MULTILINE)
-_TIME = re.compile(r"(\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d)(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
-
-
-def parse_time(text: str) -> datetime | None:
-    """RFC 3339 with any offset and 0 to 9 fractional digits, in UTC; digits below a microsecond are dropped.
-
-    None when it is no moment that Python knows.
-    """
-    found = _TIME.fullmatch(text)
-    if not found:
-        return None
-    offset = "+00:00" if found[3] in "Zz" else found[3]
-    try:
-        return datetime.fromisoformat(f"{found[1]}{(found[2] or '')[:7]}{offset}").astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
 
 
 class _ExitError(msgspec.Struct):

@@ -1,0 +1,152 @@
+"""Looking with the password and without restic: one listing, and what is in the files that are not known yet.
+
+A file that was read is remembered under its name, size and time, so that a repository where nothing changed costs one listing
+and no key derivation. Neither passwords nor keys are remembered, only which key file it was that opened.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+from restic_monitor import arrivals, history, listed, proof
+from restic_monitor.backends import Backend, BackendError, Entry
+from restic_monitor.listed import Inventory
+from restic_monitor.model import Memory, Observation, Opened, Past, Snapshot, Stored
+from restic_monitor.probes.native.opening import Found, Opening
+from restic_monitor.probes.native.password import Password
+from restic_monitor.secret import Redactor
+
+_log = logging.getLogger(__name__)
+_RESERVED_SECONDS = 2.0
+"""For what is done with what was read; a tenth of the time where that is less."""
+_CLOCKS_DIFFER = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Native:
+    """One repository, read by ourselves. Locks are opened when they are older than `lock_max_age`."""
+
+    name: str
+    backend: Backend = field(repr=False)
+    shown_url: str
+    password: Password = field(repr=False)
+    redact: Redactor = field(repr=False)
+    lock_max_age: timedelta
+    memory: Memory | None = field(default=None, repr=False)
+    source: str = "native"
+
+    @property
+    def heavy(self) -> bool:
+        return self.backend.heavy
+
+    def observe(self, deadline: float) -> Observation:
+        try:
+            return self._observe(deadline)
+        except BackendError as error:
+            raise listed.problem(error, self.redact) from None
+        finally:
+            self.backend.close()
+
+    def _observe(self, deadline: float) -> Observation:
+        now = time.monotonic()
+        reading = deadline - min(_RESERVED_SECONDS, 0.1 * max(0.0, deadline - now))
+        inventory = listed.take(self.backend, self.shown_url, self.memory, reading)
+        known = _still_true(inventory)
+        opening = Opening(self.name, self.backend, self.password, inventory, known, self._old_locks(inventory), self.redact)
+        found = Found(known)
+        try:
+            opening.open(found, reading)
+        except BaseException:
+            self._keep_what_was_read(inventory, found)
+            raise
+        return self._told(inventory, found)
+
+    def _old_locks(self, inventory: Inventory) -> set[str]:
+        locks = inventory.folders["locks"].values()
+        return {lock.name for lock in locks if inventory.ended - lock.before > self.lock_max_age}
+
+    def _keep_what_was_read(self, inventory: Inventory, found: Found) -> None:
+        """The look failed; what it opened need not be opened again."""
+        if self.memory and found.anything_new:
+            before = inventory.recalled or Past(inventory.begun, {})
+            self.memory.remember(replace(before, opened=found.opened))
+
+    # what it all means
+
+    def _told(self, inventory: Inventory, found: Found) -> Observation:
+        now, recalled, past = datetime.now(UTC), inventory.recalled, inventory.past
+        files = inventory.folders["snapshots"]
+        here = {name: _on_our_clock(files[name], inventory.skew) for name in found.opened["snapshots"]}
+        snapshots = proof.prove([*_snapshots(found.opened["snapshots"].values())], recalled, now, here)
+        unknown = files.keys() - found.opened["snapshots"].keys()
+        folder = inventory.compared("snapshots")
+        without, noted = arrivals.without_summary(snapshots), past.noted if past else frozenset[str]()
+        clock = arrivals.our_clock(snapshots, now)
+        notes = tuple(inventory.notes(compare=self.memory is not None))
+        if clock:
+            notes = (*notes, clock)
+        elif without and arrivals.NO_SUMMARY not in noted:
+            notes = (*notes, without)
+        proved = arrivals.known(snapshots, unknown, recalled)
+        seen = Past(inventory.begun, inventory.listed, noted, proved, found.opened)
+        told = replace(seen, noted=frozenset({arrivals.NO_SUMMARY} if without else ()))
+        return Observation(
+            self.source,
+            snapshots,
+            unreadable=tuple(sorted(found.unreadable)),
+            partly=(len(files) - found.unread, len(files)) if found.unread else None,
+            damaged=found.damaged,
+            stored=folder and arrivals.without_replaced(folder, snapshots),
+            locks=inventory.compared("locks"),
+            keys=inventory.compared("keys"),
+            holders={name: file.lock for name, file in found.opened["locks"].items() if file.lock},
+            makers=found.makers,
+            suspicious=inventory.suspicious(),
+            skew=inventory.skew,
+            notes=notes,
+            keep=None if clock else self._keep(seen, told, recalled),
+        )
+
+    def _keep(self, seen: Past, told: Past, recalled: Past | None) -> Callable[[], None] | None:
+        """What came, what was read and what it proves is remembered at once; what is gone or told once, when it was told."""
+        if not self.memory or history.all_gone(recalled, seen.folders):
+            return None
+        before = recalled.folders if recalled else {}
+        folders = {folder: {**before.get(folder, {}), **files} for folder, files in seen.folders.items()}
+        if "keys" in before:  # a new one stays new until it was told
+            folders["keys"] = dict(before["keys"])
+        self.memory.remember(replace(seen, folders=folders))
+        return partial(self.memory.remember, told)
+
+
+def _still_true(inventory: Inventory) -> dict[str, dict[str, Opened]]:
+    """What is remembered of files that are there now, with the size and the time that they had when they were read."""
+    recalled = inventory.recalled.opened if inventory.recalled else {}
+    return {
+        folder: {
+            name: opened
+            for name, opened in recalled.get(folder, {}).items()
+            if (entry := entries.get(name)) and _same(opened, entry)
+        }
+        for folder, entries in inventory.seen.files.items()
+    }
+
+
+def _same(opened: Opened, entry: Entry) -> bool:
+    return opened.size == entry.size and opened.modified == entry.modified
+
+
+def _snapshots(files: Iterable[Opened]) -> Iterable[Snapshot]:
+    return (file.snapshot for file in files if file.snapshot)
+
+
+def _on_our_clock(file: Stored, skew: timedelta | None) -> Stored:
+    """Hosts' clocks and ours are compared with it. What an answer's `Date` shows of the store's clock is half a second off."""
+    if not skew or abs(skew) < _CLOCKS_DIFFER:
+        return file
+    return Stored(file.name, None if file.after is None else file.after - skew, file.before - skew)

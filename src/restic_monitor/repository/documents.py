@@ -1,0 +1,134 @@
+"""The JSON of snapshots, locks and the configuration, as restic stores it and, with an id, prints it.
+
+Fields that are not used are ignored: rustic and newer restics add some. Source: restic's internal/data/snapshot.go,
+internal/repository/lock.go and internal/restic/config.go.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import msgspec
+
+from restic_monitor.model import Lock, Snapshot, Summary
+from restic_monitor.repository import ID, Damaged
+
+T = TypeVar("T")
+
+_VERSIONS = (1, 2)
+
+
+class Record(msgspec.Struct):
+    """A snapshot; `id` stands only in what restic prints."""
+
+    time: str
+    id: str = ""
+    tree: str | None = None
+    hostname: str | None = None
+    username: str | None = None
+    paths: list[str] | None = None
+    tags: list[str] | None = None
+    original: str | None = None
+    summary: Any = None
+
+
+class _Lock(msgspec.Struct):
+    time: str
+    exclusive: bool = False
+    hostname: str | None = None
+    username: str | None = None
+    pid: int | None = None
+
+
+class _Config(msgspec.Struct):
+    version: int
+    id: str
+
+
+_record = msgspec.json.Decoder(Record)
+_lock = msgspec.json.Decoder(_Lock)
+_config = msgspec.json.Decoder(_Config)
+
+
+def read_snapshot(name: str, content: bytes) -> Snapshot:
+    """Of a file of this name. Raises Damaged."""
+    record = _decoded(_record, content, "no snapshot")
+    record.id = name
+    if record.tree is None or not ID.fullmatch(record.tree):
+        raise Damaged("a snapshot without a tree")
+    if not (found := snapshot(record)):
+        raise Damaged("its time is no moment")
+    return found
+
+
+def snapshot(record: Record) -> Snapshot | None:
+    """None when its time is no moment."""
+    if not (moment := parse_time(record.time)):
+        return None
+    return Snapshot(
+        record.id,
+        moment,
+        record.hostname or "",
+        tuple(sorted(record.paths or ())),  # as restic prints them
+        tuple(record.tags or ()),
+        record.original or "",
+        _summary(record.summary),
+        user=record.username or "",
+        tree=record.tree or "",
+    )
+
+
+def _summary(summary: Any) -> Summary | None:
+    """As restic ≥ 0.17 writes it. None when it does not say how much was read: that is no reason to see no snapshot."""
+    if not isinstance(summary, dict):
+        return None
+    files, size = summary.get("total_files_processed"), summary.get("total_bytes_processed")
+    if not (isinstance(files, int) and isinstance(size, int)):
+        return None
+    ended = summary.get("backup_end")
+    return Summary(parse_time(ended) if isinstance(ended, str) else None, files, size)
+
+
+def read_lock(content: bytes) -> Lock:
+    """Raises Damaged."""
+    found = _decoded(_lock, content, "no lock")
+    if not (moment := parse_time(found.time)):
+        raise Damaged("its time is no moment")
+    return Lock(moment, found.hostname or "", found.username or "", found.pid or 0, found.exclusive)
+
+
+def read_config(content: bytes) -> int:
+    """The version of the repository's format. Raises Damaged."""
+    found = _decoded(_config, content, "no configuration")
+    if found.version not in _VERSIONS:
+        raise Damaged(f"version {found.version} of the format is not known here")
+    if not ID.fullmatch(found.id):
+        raise Damaged("a repository without an id")
+    return found.version
+
+
+def _decoded(decoder: msgspec.json.Decoder[T], content: bytes, otherwise: str) -> T:
+    try:
+        return decoder.decode(content)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise Damaged(otherwise) from None
+
+
+_TIME = re.compile(r"(\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d)(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+
+
+def parse_time(text: str) -> datetime | None:
+    """RFC 3339 with any offset and 0 to 9 fractional digits, in UTC; digits below a microsecond are dropped.
+
+    None when it is no moment that Python knows.
+    """
+    found = _TIME.fullmatch(text)
+    if not found:
+        return None
+    offset = "+00:00" if found[3] in "Zz" else found[3]
+    try:
+        return datetime.fromisoformat(f"{found[1]}{(found[2] or '')[:7]}{offset}").astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
