@@ -40,8 +40,11 @@ def write(folder: Path, text: str) -> Path:
 
 
 def builder(folder: Path, text: str, env: Mapping[str, str] | None = None, environment_file: Path | None = None) -> Builder:
+    """With a password restic looks, unless the text or the environment names a mode."""
     layers = find.environment_layers(env or {}, str(environment_file) if environment_file else None)
-    return Builder(reader.read(write(folder, text)), layers)
+    named = "mode:" in text or "RESTIC_MONITOR_FAST" in (env or {})
+    password = "password" in text or "PASSWORD" in text or any("PASSWORD" in name for name in env or {}) or environment_file
+    return Builder(reader.read(write(folder, text)), layers, "restic" if password and not named else None)
 
 
 def build(folder: Path, text: str, env: Mapping[str, str] | None = None, names: Sequence[str] = ()) -> dict[str, Repository]:

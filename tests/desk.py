@@ -73,7 +73,12 @@ class Desk:
             token = (tokens or {}).get(name)
             given = dict((repositories or {}).get(name, {}))
             blocks[name] = {"url": f"/repositories/r{number}", **({"push_token": token} if token else {}), **given}
-        common = {"restic": str(self.restic), "password": PASSWORD, **({"push_url": push_url} if push_url else {})}
+        common = {
+            "mode": "restic",
+            "restic": str(self.restic),
+            "password": PASSWORD,
+            **({"push_url": push_url} if push_url else {}),
+        }
         document = {**top, "defaults": {**common, **(defaults or {})}, "repositories": blocks}
         self.config.write_text(json.dumps(document, indent=1, ensure_ascii=False))
         self.config.chmod(0o600)

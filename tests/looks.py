@@ -147,9 +147,11 @@ class Outcome:
 def run_on(
     run: Run, url: str | Path, restic: Path, *options: str, env: Mapping[str, str] | None = None, **keys: object
 ) -> Outcome:
-    """`restic-monitor run --format json` on one repository, called `web`; `keys` are further ones of the configuration."""
+    """`restic-monitor run --format json` on one repository, called `web`; `keys` are further ones of the configuration. restic
+    looks, unless they say otherwise."""
     config = run.home / "config.yaml"
-    config.write_text(json.dumps({"repositories": {"web": {"url": str(url), "restic": str(restic), **keys}}}))
+    block = {"url": str(url), "restic": str(restic), "mode": "restic", **keys}
+    config.write_text(json.dumps({"repositories": {"web": block}}))
     config.chmod(0o600)
     completed = run("run", "--config", config, "--format", "json", *options, env={"RESTIC_PASSWORD": PASSWORD, **(env or {})})
     assert completed.stdout, completed.stderr

@@ -327,7 +327,7 @@ def test_completion_offers_commands_options_values_and_names(desk: Desk, run: Ru
     ]
     assert {"--no-push", "--format", "--help", "--version"} <= set(complete(run, "restic-monitor --"))
     assert complete(run, "restic-monitor --no") == ["--no-push", "--no-state"]
-    assert complete(run, "restic-monitor --mode ") == ["auto", "fast", "listing", "restic"]
+    assert complete(run, "restic-monitor --mode ") == ["auto", "native", "fast", "listing", "restic"]
     assert complete(run, "restic-monitor --format ") == ["text", "json", "nagios"]
     assert complete(run, "restic-monitor run --format n") == ["nagios"]
     assert set(complete(run, f"restic-monitor -c {config} ")) == commands

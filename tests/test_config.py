@@ -151,6 +151,7 @@ def test_every_key_may_stand_in_defaults_except_push_token(tmp_path: Path) -> No
     values |= {"password_command": "c", "restic": "restic", "cache_dir": "c", "timeout": "1m", "cacert": "cert"}
     values |= {"tls_client_cert": "cert", "restic_options": "a.b=c", "extra_env": "{A: a}"}
     values |= {"mode": "restic", "max_vanished": "50%", "schedule": "0 22 * * *", "timezone": "Europe/Berlin", "grace": "1d"}
+    values |= {"lock_max_age": "1h"}
     values |= {"min_files": "1", "min_size": "1GiB", "max_shrink": "50%", "baseline": "2026-01-01", "expect": "{web: {}}"}
     values |= dict.fromkeys(("insecure_no_password", "enabled", "insecure_tls"), "true")
     assert set(values) == {*REPOSITORY, *LISTS, *MAPPINGS} - {"push_token"}

@@ -96,7 +96,7 @@ def test_a_missing_secret_fails_the_second_stage(run: Run, tmp_path: Path) -> No
 def test_a_program_that_is_not_restic_fails_the_third_stage(run: Run, tmp_path: Path, script: str | None, message: str) -> None:
     if script:
         program(tmp_path, script)
-    file = private(tmp_path, "repositories: {a: {url: /a, restic: ./restic}}\n")
+    file = private(tmp_path, "repositories: {a: {url: /a, restic: ./restic, mode: restic}}\n")
     done = run("config", "check", "-c", file, env=PASSWORD)
     assert done.returncode == 2
     assert done.stdout.splitlines()[1:] == [
@@ -108,7 +108,7 @@ def test_a_program_that_is_not_restic_fails_the_third_stage(run: Run, tmp_path: 
 
 def test_a_program_that_cannot_be_executed_fails_the_third_stage(run: Run, tmp_path: Path) -> None:
     program(tmp_path, "").chmod(0o644)
-    done = run("config", "check", "-c", private(tmp_path, "repositories: {a: {url: /a, restic: ./restic}}\n"), env=PASSWORD)
+    done = run("config", "check", "-c", private(tmp_path, "repositories: {a: {url: /a, restic: ./restic, mode: restic}}\n"), env=PASSWORD)
     assert done.returncode == 2
     assert "cannot be started: permission denied" in done.stderr
 
@@ -116,7 +116,7 @@ def test_a_program_that_cannot_be_executed_fails_the_third_stage(run: Run, tmp_p
 @pytest.mark.parametrize("version", ["0.14.0", "0.19.1-dev (compiled manually)", "1.0.0"])
 def test_versions_of_restic_that_will_do(run: Run, tmp_path: Path, version: str) -> None:
     program(tmp_path, f"echo 'restic {version} compiled with go'")
-    file = private(tmp_path, "repositories: {a: {url: /a, restic: ./restic}, b: {url: /b, restic: ./restic}}\n")
+    file = private(tmp_path, "repositories: {a: {url: /a, restic: ./restic, mode: restic}, b: {url: /b, restic: ./restic, mode: restic}}\n")
     done = run("config", "check", "--no-network", "-c", file, env=PASSWORD)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[2:] == [f"restic   ok       restic {version.split(maxsplit=1)[0]} ({tmp_path}/restic)"]
@@ -128,7 +128,7 @@ def test_the_last_stage_reaches_each_repository_and_tells_nobody(run: Run, tmp_p
     repository = make_repository(tmp_path / "good", snapshots=[stale])
     (tmp_path / "pw").write_text(repository.password)
     text = f"""
-defaults: {{restic: {restic}, password_file: pw, push_url: {kuma.url}}}
+defaults: {{mode: restic, restic: {restic}, password_file: pw, push_url: {kuma.url}}}
 repositories:
   good: {{url: {tmp_path}/good, push_token: {kuma.add_monitor()}}}
   off: {{enabled: no, url: /nowhere}}
@@ -172,7 +172,7 @@ repositories:
       AWS_SECRET_ACCESS_KEY: {{from_file: nowhere}}             # line 16
       C: null                                                 # unset
     password: (hidden)                                        # RESTIC_PASSWORD_FILE of the environment
-    # looked at by restic
+    # looked at by our own reader (native)
   '1.30':
     url: {{from_env: NOWHERE}}                                  # line 18
     max_age: 6h                                               # line 19
@@ -183,7 +183,6 @@ repositories:
       AWS_PROFILE: (hidden)                                   # defaults, line 6
       B: (hidden)                                             # defaults, line 7
       C: (hidden)                                             # defaults, line 8
-    # looked at by restic
 """
 
 
@@ -482,7 +481,7 @@ def test_the_go_tools_users_need_no_password_with_its_variable_or_without(run: R
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout.splitlines()[1:] == [
             "secrets  ok       every password, token and file that is needed is there",
-            "restic   ok       not needed: all repositories are listed",
+            "restic   ok       not needed: no repository is looked at by it",
         ]
 
 
@@ -506,7 +505,7 @@ def test_what_hides_in_options_and_sources_hides_in_runs_too(run: Run, tmp_path:
     (tmp_path / "url").write_text("/srv/canary-a")
     restic = program(tmp_path, 'echo "$@" >&2; echo "Fatal: repository does not exist: no $RESTIC_REPOSITORY" >&2; exit 10')
     text = f"""\
-defaults: {{restic: {restic}}}
+defaults: {{mode: restic, restic: {restic}}}
 repositories:
   source: {{url: {{from_file: url}}}}
   option: {{url: "sftp:nas:/repo", restic_options: ["sftp.command=sshpass -p canary-b ssh nas"]}}

@@ -13,7 +13,7 @@ from restic_monitor.config import reader
 from restic_monitor.errors import UsageError
 
 KEYS = (
-    "url, max_age, schedule, timezone, grace, mode, max_vanished, min_files, min_size, max_shrink, baseline, push_url, "
+    "url, max_age, schedule, timezone, grace, mode, max_vanished, lock_max_age, min_files, min_size, max_shrink, baseline, push_url, "
     "push_token, password, password_file, password_command, insecure_no_password, restic, cache_dir, timeout, enabled, cacert, "
     "tls_client_cert, insecure_tls, restic_options, extra_env, expect"
 )
@@ -33,7 +33,7 @@ NO_CREDENTIAL = "is not the name of a credential; it is one in $CREDENTIALS_DIRE
 TWO_TOKENS = "push_url ends in a token already; remove push_token, or end push_url in /api/push/"
 TWO_REPOSITORIES = "repositories:\n  web: {push_token: a}\n  db: {push_token: b}\n"
 STARTER = "restic-monitor init writes a file to start from"
-MODES = "the modes are auto, fast, listing, restic"
+MODES = "the modes are auto, native, fast, listing, restic"
 VANISHED = "is neither a number of snapshots, like 20, nor a share of them, like 50%"
 WEB = "repositories: {web: {url: /srv}}\n"
 NO_KEY = (
@@ -752,6 +752,7 @@ repositories:
     extra_env:
       A: [1]
       B: {from_env: NOPE}
+    mode: auto
 """
     assert problems(tmp_path, text, {}) == [
         "line 1: jobs: 'many' is not a whole number from 1 to 10000",

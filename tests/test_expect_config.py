@@ -601,7 +601,7 @@ def test_what_a_listing_cannot_see_is_refused(
 
 
 def test_expectations_of_defaults_are_refused_where_one_is_listed(tmp_path: Path) -> None:
-    text = "defaults: {url: /srv, expect: {a: {}}}\nrepositories:\n  web: {password: x}\n  db: {}\n"
+    text = "defaults: {url: /srv, mode: auto, expect: {a: {}}}\nrepositories:\n  web: {password: x}\n  db: {}\n"
     assert problems(tmp_path, text) == [
         f"line 4: repositories.db.expect: {HOSTS}: there is no password; write password_file: PATH, "
         "or move expect out of defaults"
@@ -784,7 +784,7 @@ repositories:
         "timezone: UTC # default",
         "grace: 5h # defaults, line 4",
         "min_files: 10 # defaults, line 5",
-        "# looked at by restic",
+        "# looked at by our own reader (native)",
         "plain:",
         "url: /srv # defaults, line 2",
         "schedule: 0 3 1 * * # line 18",
@@ -795,7 +795,7 @@ repositories:
         "mode: auto # default",
         "push_url: https://kuma/api/push/… # defaults, line 3",
         "password: (hidden) # RESTIC_PASSWORD of the environment",
-        "# looked at by restic",
+        "# looked at by our own reader (native)",
     ]
 
 
@@ -818,7 +818,7 @@ def test_config_check_finds_mistakes_of_expectations_at_the_stage_where_they_can
 def test_config_check_notes_a_repository_of_which_a_part_is_told_to_nobody(run: Run, tmp_path: Path) -> None:
     made = make_repository(tmp_path / "repo", snapshots=[Backup(datetime.now(UTC))])
     file = tmp_path / "config.yaml"
-    head = f"defaults: {{url: {made.path}, restic: {made.restic}, push_url: 'https://kuma.example.com/'}}\nrepositories:\n"
+    head = f"defaults: {{url: {made.path}, restic: {made.restic}, mode: restic, push_url: 'https://kuma.example.com/'}}\nrepositories:\n"
     note = "push     note     nobody is told, for want of a push address: web\n"
     for expect, noted in (("{a: {push_token: x}}", False), ("{a: {push_token: x}, b: {}}", True), ("{b: {}}", True)):
         file.write_text(f"{head}  web: {{expect: {expect}}}\n")
@@ -843,7 +843,7 @@ def test_config_check_notes_what_is_not_there_by_name(tmp_path: Path, run: Run) 
     """A host that is misspelt is no mistake that the file alone could show."""
     repository = make_repository(tmp_path / "repo", snapshots=[Backup(datetime.now(UTC), "web1")])
     file = tmp_path / "config.yaml"
-    settings = f"url: {repository.path}, password: {RESTIC_PASSWORD}, restic: {repository.restic}"
+    settings = f"url: {repository.path}, password: {RESTIC_PASSWORD}, restic: {repository.restic}, mode: restic"
     file.write_text(f"repositories: {{home: {{{settings}, expect: {{web1: {{}}, wbe1: {{}}}}}}}}\n")
     file.chmod(0o600)
     done = run("config", "check", "-c", file)

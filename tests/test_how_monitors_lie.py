@@ -38,7 +38,7 @@ def pushed_by(run: Run, kuma: Kuma, repositories: Mapping[str, Mapping[str, Any]
     """A run with a push monitor for each repository."""
     config = run.home / "config.yaml"
     whole = {
-        "defaults": {"push_url": kuma.url, "password": PASSWORD},
+        "defaults": {"push_url": kuma.url, "password": PASSWORD, "mode": "restic"},
         "repositories": {name: {"push_token": token(kuma, name), **keys} for name, keys in repositories.items()},
     }
     config.write_text(json.dumps(whole))

@@ -101,6 +101,7 @@ def site(run: Run, made: Repository, s3: S3, rest: Rest, tmp_path: Path) -> Site
 Seen = tuple[str, list[str]]
 """How it was looked at, and the notes."""
 RESTIC: Seen = ("restic", [])
+NATIVE: Seen = ("native", [])
 FIRST: Seen = ("listing", ["no earlier look to compare with"])
 OTHERWISE: Seen = ("restic", [NO_TIMES])
 
@@ -108,7 +109,8 @@ OTHERWISE: Seen = ("restic", [NO_TIMES])
 @pytest.mark.parametrize(
     ("mode", "password", "seen"),
     [
-        ("auto", True, {"local": RESTIC, "s3": RESTIC, "rest": RESTIC, "b2": RESTIC}),
+        ("auto", True, {"local": NATIVE, "s3": NATIVE, "rest": NATIVE, "b2": RESTIC}),
+        ("native", True, {"local": NATIVE, "s3": NATIVE, "rest": NATIVE}),
         ("auto", False, {"local": FIRST, "s3": FIRST, "rest": FIRST}),
         ("fast", True, {"local": FIRST, "s3": FIRST, "rest": OTHERWISE, "b2": ("restic", [NO_B2])}),
         ("fast", False, {"local": FIRST, "s3": FIRST, "rest": FIRST}),
@@ -170,20 +172,20 @@ ORIGINS: Mapping[str, tuple[dict[str, Any], dict[str, Any], dict[str, str]]] = {
 
 
 @pytest.mark.parametrize("origin", ORIGINS)
-def test_a_password_from_anywhere_makes_auto_ask_restic(site: Site, origin: str) -> None:
+def test_a_password_from_anywhere_makes_auto_read_for_itself(site: Site, origin: str) -> None:
     own, defaults, env = ORIGINS[origin]
     (site.run.home / "password").write_text(PASSWORD)
     (site.run.home / "environment").write_text(f"RESTIC_PASSWORD='{PASSWORD}'\n")
-    modes = ("auto", "fast", "listing", "restic")
+    modes = ("auto", "native", "fast", "listing", "restic")
     site.configure({mode: {"url": site.urls["local"], "mode": mode, **own} for mode in modes}, **defaults)
     results = site.results(env=env)
-    assert [results[mode]["source"] for mode in modes] == ["restic", "listing", "listing", "restic"]
-    assert [results[mode]["status"] for mode in modes] == ["up"] * 4
+    assert [results[mode]["source"] for mode in modes] == ["native", "native", "listing", "listing", "restic"]
+    assert [results[mode]["status"] for mode in modes] == ["up"] * 5
 
 
-def test_the_word_that_there_is_no_password_makes_auto_ask_restic(site: Site) -> None:
+def test_the_word_that_there_is_no_password_makes_auto_read_for_itself(site: Site) -> None:
     site.places("local", insecure_no_password=True)
-    assert site.results()["local"]["source"] == "restic"  # which says that there is one
+    assert site.results()["local"]["source"] == "native"  # which says that there is one
 
 
 NO_PASSWORD: Mapping[str, tuple[dict[str, Any], dict[str, str]]] = {
@@ -213,7 +215,7 @@ def test_a_password_that_cannot_be_understood_is_a_mistake_and_no_listing(site: 
 
 def test_one_repository_may_have_a_password_and_another_none(site: Site) -> None:
     site.configure({"with": {"url": site.urls["local"], "password": PASSWORD}, "without": {"url": site.urls["s3"]}})
-    assert site.sources() == {"with": "restic", "without": "listing"}
+    assert site.sources() == {"with": "native", "without": "listing"}
 
 
 # --mode beats the repository, that beats defaults, that beats RESTIC_MONITOR_FAST, that beats auto
@@ -222,17 +224,18 @@ def test_one_repository_may_have_a_password_and_another_none(site: Site) -> None
 @pytest.mark.parametrize(
     ("option", "own", "default", "fast", "source"),
     [
-        (None, None, None, None, "restic"),
+        (None, None, None, None, "native"),
         (None, None, None, "true", "listing"),
-        (None, None, "auto", "true", "restic"),
+        (None, None, "auto", "true", "native"),
         (None, None, "restic", "true", "restic"),
         (None, None, "listing", "false", "listing"),
-        (None, "auto", "listing", "true", "restic"),
+        (None, "auto", "listing", "true", "native"),
         (None, "restic", "listing", "true", "restic"),
         (None, "listing", "restic", "false", "listing"),
         (None, "FAST", "restic", "false", "listing"),
         ("restic", "listing", "listing", "true", "restic"),
-        ("auto", "listing", "listing", "true", "restic"),
+        ("auto", "listing", "listing", "true", "native"),
+        ("native", "listing", "restic", "true", "native"),
         ("listing", "restic", "restic", "false", "listing"),
         ("fast", "restic", "restic", "false", "listing"),
     ],
@@ -256,7 +259,7 @@ def test_the_go_tools_variable_means_fast(site: Site, value: str) -> None:
 @pytest.mark.parametrize("value", ["false", "0", "no", "off", "False", "", " "])
 def test_the_go_tools_variable_may_be_off(site: Site, value: str) -> None:
     site.places("local")
-    assert site.sources(env={**PASSWORD_ENV, "RESTIC_MONITOR_FAST": value}) == {"local": "restic"}
+    assert site.sources(env={**PASSWORD_ENV, "RESTIC_MONITOR_FAST": value}) == {"local": "native"}
 
 
 @pytest.mark.parametrize("value", ["2", "fast", "ture", "truefalse", "-1"])
@@ -279,7 +282,7 @@ def test_an_unknown_mode_is_wrong_usage(site: Site) -> None:
     site.places("local")
     done = site("run", "--mode", "quick")
     assert done.returncode == 2
-    assert "'quick' is not one of 'auto', 'fast', 'listing', 'restic'" in done.stderr
+    assert "'quick' is not one of 'auto', 'native', 'fast', 'listing', 'restic'" in done.stderr
 
 
 # what never falls back
@@ -351,26 +354,28 @@ def test_check_does_not_ask_for_what_nobody_needs(site: Site) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     _, secrets, restic, *reached, _ = done.stdout.splitlines()
     assert secrets == "secrets  ok       every password, token and file that is needed is there"
-    assert restic == "restic   ok       not needed: all repositories are listed"
+    assert restic == "restic   ok       not needed: no repository is looked at by it"
     assert sorted(reached) == [f"reach    ok       {name}: 1 snapshot" for name in ("local", "rest", "s3")]
     assert not site.state.exists()
 
 
 def test_check_asks_for_restic_where_it_may_be_needed(site: Site) -> None:
-    for names, mode in ((["local", "rest"], "fast"), (["local"], "auto")):
+    for names, mode in ((["local", "rest"], "fast"), (["local"], "restic")):
         site.places(*names, mode=mode)
         assert "restic   ok       restic 0." in site("config", "check", env=PASSWORD_ENV).stdout
 
 
 # config show
 
+NATIVELY = "our own reader (native)"
+
 
 @pytest.mark.parametrize(
     ("keys", "env", "mode", "how"),
     [
         ({}, {}, "auto # default", "a listing"),
-        ({}, PASSWORD_ENV, "auto # default", "restic"),
-        ({"password_file": "/nonexistent"}, {}, "auto # default", "restic"),
+        ({}, PASSWORD_ENV, "auto # default", NATIVELY),
+        ({"password_file": "/nonexistent"}, {}, "auto # default", NATIVELY),
         ({"mode": "listing", "password": "x"}, {}, "listing # line 1", "a listing"),
         ({"mode": "Restic"}, {}, "restic # line 1", "restic"),
         ({}, {"RESTIC_MONITOR_FAST": "1", **PASSWORD_ENV}, "fast # RESTIC_MONITOR_FAST", "a listing"),
@@ -392,7 +397,9 @@ def test_check_asks_for_restic_where_it_may_be_needed(site: Site) -> None:
         ),
         ({"url": "b2:bucket", "mode": "listing"}, {}, "listing # line 1", None),
         ({"url": {"from_env": "NOWHERE"}}, {}, "auto # default", None),
-        ({"url": {"from_env": "NOWHERE"}}, PASSWORD_ENV, "auto # default", "restic"),
+        ({"url": {"from_env": "NOWHERE"}}, PASSWORD_ENV, "auto # default", None),
+        ({"url": "b2:bucket"}, PASSWORD_ENV, "auto # default", "restic (b2 cannot be listed yet)"),
+        ({"url": "b2:bucket", "mode": "native"}, PASSWORD_ENV, "native # line 1", None),
     ],
 )
 def test_show_says_how_it_will_be_looked_at_when_that_needs_no_secret(

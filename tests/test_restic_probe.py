@@ -455,7 +455,7 @@ def test_a_look_that_outlives_its_limit_leaves_nothing_behind(run: Run, tmp_path
 def test_the_restic_of_the_path_is_used_when_none_is_named(run: Run, tmp_path: Path) -> None:
     shutil.copy(reporting_restic(tmp_path / "somewhere"), tmp_path / "restic")
     config = run.home / "config.yaml"
-    config.write_text('{"repositories": {"web": {"url": "/srv/restic"}}}')
+    config.write_text('{"repositories": {"web": {"url": "/srv/restic", "mode": "restic"}}}')
     run("--config", config, env={"RESTIC_PASSWORD": "x", "PATH": str(tmp_path)})
     assert len(reports_of(tmp_path / "restic")) == 1
 

@@ -146,7 +146,7 @@ def cage(run: Run, kuma: Kuma, tmp_path: Path) -> Iterator[Cage]:
             },
         },
     }
-    document = {"defaults": {"restic": str(restic), "push_url": base}, "repositories": repositories}
+    document = {"defaults": {"mode": "restic", "restic": str(restic), "push_url": base}, "repositories": repositories}
     config = Path(file("config.yaml", json.dumps(document, indent=1)))
     environment_file = file(
         "environment",
@@ -326,7 +326,7 @@ def test_a_secret_under_an_innocent_name_is_known_by_what_reads_it(run: Run, kum
     folder.mkdir()
     token = kuma.add_monitor()
     blocks = {"fresh": {"url": "/fresh"}, "exit": {"url": "/exit", "push_token": {"from_env": "PUSH"}}}
-    defaults = {"restic": str(cage.folder / "restic"), "push_url": kuma.url, "password": "x"}
+    defaults = {"mode": "restic", "restic": str(cage.folder / "restic"), "push_url": kuma.url, "password": "x"}
     config = folder / "config.yaml"
     config.write_text(json.dumps({"defaults": defaults, "repositories": blocks}))
     done = run("-c", config, "-vv", env={"PUSH": token, "DUMP": str(cage.dump)})

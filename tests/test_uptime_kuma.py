@@ -345,6 +345,7 @@ def test_real_repositories_are_looked_at_and_told(run: Run, kuma: Kuma, tmp_path
         "password": PASSWORD,
         "push_url": kuma.url,
         "restic": str(require("restic")),
+        "mode": "restic",
     }
     blocks["locked"] |= {"url": str(tmp_path / "fresh"), "password": "wrong"}
     config.write_text(json.dumps({"defaults": defaults, "repositories": blocks}))

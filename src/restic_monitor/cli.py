@@ -136,7 +136,7 @@ def _common(function: Callable[..., Any]) -> Callable[..., Any]:
 
 _mode = click.option(
     "--mode",
-    type=click.Choice(["auto", "fast", "listing", "restic"]),
+    type=click.Choice(["auto", "native", "fast", "listing", "restic"]),
     help="How to look, instead of what the configuration says: list the files (no password needed), or ask restic.",
 )
 

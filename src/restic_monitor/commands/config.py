@@ -65,7 +65,7 @@ def check(common: Common, *, secrets: bool, network: bool) -> int:
     state = State(builder.environment)
     repositories = stages.run("secrets", lambda: builder.repositories(state=state, remember=False))
     stages.say("secrets", "every password, token and file that is needed is there")
-    for line in stages.run("restic", lambda: _versions(repositories)) or ["not needed: all repositories are listed"]:
+    for line in stages.run("restic", lambda: _versions(repositories)) or ["not needed: no repository is looked at by it"]:
         stages.say("restic", line)
     status = _reach(repositories, builder, stages) if network else 0
     close(state)

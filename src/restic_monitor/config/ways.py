@@ -93,7 +93,7 @@ class Ways:
             if mode == "native":
                 self._problem(asked.block, "mode", f"the repository cannot be read by ourselves: {error}; use mode: restic")
                 return None
-            return self._by_restic(asked, f"not native: {error}")
+            return self._by_restic(asked)
         except ValueError as error:
             self._problem(asked.block, "url", str(error))
             return None
@@ -178,6 +178,7 @@ class Ways:
             redact,
             lock_max_age,
             self._memory(asked, f"{location.identity(asked.url)} native"),
+            asks_the_key=not self.remember,
         )
         watch = self._watch(asked, Intact(), Keyring(), after=(Clock(), Strays(), Locks(lock_max_age)))
         return Way(Repository(block.name, probe, watch, asked.timeout), merged)

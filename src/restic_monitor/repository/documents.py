@@ -56,6 +56,7 @@ def read_snapshot(name: str, content: bytes) -> Snapshot:
     """Of a file of this name. Raises Damaged."""
     record = _decoded(_record, content, "no snapshot")
     record.id = name
+    record.paths = sorted(record.paths or ())  # as restic prints them
     if record.tree is None or not ID.fullmatch(record.tree):
         raise Damaged("a snapshot without a tree")
     if not (found := snapshot(record)):
@@ -71,7 +72,7 @@ def snapshot(record: Record) -> Snapshot | None:
         record.id,
         moment,
         record.hostname or "",
-        tuple(sorted(record.paths or ())),  # as restic prints them
+        tuple(record.paths or ()),
         tuple(record.tags or ()),
         record.original or "",
         _summary(record.summary),

@@ -38,6 +38,8 @@ class Native:
     redact: Redactor = field(repr=False)
     lock_max_age: timedelta
     memory: Memory | None = field(default=None, repr=False)
+    asks_the_key: bool = False
+    """Derive a key also when there is nothing to open: whoever checks a configuration wants to know whether it opens."""
     source: str = "native"
 
     @property
@@ -57,6 +59,8 @@ class Native:
         reading = deadline - min(_RESERVED_SECONDS, 0.1 * max(0.0, deadline - now))
         inventory = listed.take(self.backend, self.shown_url, self.memory, reading)
         known = _still_true(inventory)
+        if self.asks_the_key:
+            known["keys"] = {}
         opening = Opening(self.name, self.backend, self.password, inventory, known, self._old_locks(inventory), self.redact)
         found = Found(known)
         try:
@@ -87,7 +91,7 @@ class Native:
         folder = inventory.compared("snapshots")
         without, noted = arrivals.without_summary(snapshots), past.noted if past else frozenset[str]()
         clock = arrivals.our_clock(snapshots, now)
-        notes = tuple(inventory.notes(compare=self.memory is not None))
+        notes = tuple(inventory.notes(compare=recalled is not None))
         if clock:
             notes = (*notes, clock)
         elif without and arrivals.NO_SUMMARY not in noted:

@@ -18,9 +18,11 @@ def records_in(stdout: bytes) -> list[Record] | None:
     """The list in the output; lines before it are noise (a progress line, a question for the password). None: there is none."""
     for start in _starts(stdout):
         try:
-            return _decoder.decode(stdout[start:]) or []
+            records = _decoder.decode(stdout[start:]) or []
         except msgspec.MsgspecError:
             continue
+        if all(record.id for record in records):
+            return records
     return None
 
 
