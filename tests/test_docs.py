@@ -177,7 +177,7 @@ def test_the_reference_says_where_each_key_may_stand_and_of_what_type_it_is() ->
         "program": "name or path",
         "boolean": "boolean",
         "duration": "duration",
-        "mode": "`auto`, `fast`, `listing` or `restic`",
+        "mode": "`auto`, `native`, `fast`, `listing` or `restic`",
         "vanished": "number or share",
         "schedule": "schedule",
         "zone": "time zone",
@@ -461,7 +461,9 @@ def _guarded_run(run: Run, s3: S3, policy: Mapping[str, Any], bucket: str, resti
     """Both repositories of the policy are up, and the requests of the program have gone through it."""
     with guarded(s3, policy, bucket) as proxy:
         urls = {name: replace(s3, endpoint=proxy.url).location(f"{bucket}/{name}") for name in WATCHED}
-        (run.home / "config.yaml").write_text(json.dumps({"repositories": {name: {"url": url} for name, url in urls.items()}}))
+        mode = "restic" if "RESTIC_PASSWORD" in env else "auto"
+        blocks = {name: {"url": url, "mode": mode} for name, url in urls.items()}
+        (run.home / "config.yaml").write_text(json.dumps({"repositories": blocks}))
         done = run("--no-state", "--config", "config.yaml", env={**s3.env, "PATH": f"{restic.parent}:/usr/bin:/bin", **env})
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert done.stdout.endswith("2 repositories: 2 up\n")

@@ -264,6 +264,7 @@ def test_the_schema_describes_every_key_and_gives_its_default() -> None:
         "grace": "4h",
         "mode": "auto",
         "max_vanished": "off",
+        "lock_max_age": "30m",
         "min_files": 0,
         "min_size": "off",
         "max_shrink": "off",

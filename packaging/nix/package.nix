@@ -42,11 +42,13 @@ python3Packages.buildPythonApplication {
     awscrt
     click
     cronsim
+    cryptography
     msgspec
     pyyaml
     rich
     tzdata
     urllib3
+    zstandard
   ];
 
   nativeBuildInputs = [ installShellFiles ];

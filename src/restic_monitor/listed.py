@@ -31,7 +31,7 @@ class Listed:
     """The entries of one listing, sorted: what counts by folder and name, and the rest of `snapshots/`."""
 
     def __init__(self) -> None:
-        self.config = False
+        self.config: Entry | None = None
         self.files: dict[str, dict[str, Entry]] = {folder: {} for folder in FOLDERS}
         self._others: list[Entry] = []
 
@@ -47,7 +47,7 @@ class Listed:
     def add(self, entry: Entry) -> None:
         folder, _, name = entry.name.partition("/")
         if entry.name == "config":
-            self.config = bool(entry.size)
+            self.config = entry
         elif folder in self.files and name:
             if _counts(name, entry.size):
                 self.files[folder][name] = entry
@@ -80,7 +80,7 @@ def _is_there(
     past = recalled if "snapshots" not in denied else None
     here = f"at {shorten(shown_url, _URL_LIMIT)}"
     try:
-        there = seen.config or bool(backend.read("config", deadline, 1))
+        there = bool(seen.config and seen.config.size) or bool(backend.read("config", deadline, 1))
     except BackendError as error:
         if error.kind not in (Kind.MISSING, Kind.DENIED):
             raise
@@ -97,15 +97,14 @@ def _is_there(
         raise ProbeError(Code.ERROR, f"the repository {here} has {what}")
 
 
-def is_listed(backend: Backend, names: Collection[str], deadline: float) -> set[str]:
-    """Those of these snapshot files that are still there: otherwise `forget` was at work. Raises BackendError."""
+def names(backend: Backend, deadline: float) -> set[str]:
+    """Those of the snapshot files that are there now: `forget` may be at work. Raises BackendError."""
     try:
-        found = {entry.name.partition("/")[2] for entry in backend.list("snapshots", deadline)}
+        return {entry.name.partition("/")[2] for entry in backend.list("snapshots", deadline)}
     except BackendError as error:
         if error.kind is Kind.MISSING:
             return set()
         raise
-    return found & set(names)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from restic_monitor.model import TOLERANCE, Past, Snapshot, Stored
 
 _BEFORE_RESTIC = datetime(2014, 1, 1, tzinfo=UTC)
 _LONG = timedelta(days=1)
+_AT_ONCE = timedelta(hours=1)
 
 
 def prove(
@@ -46,6 +47,8 @@ def _with(snapshot: Snapshot, stored: Stored, proved: datetime | None) -> Snapsh
         snapshot.summary,
         stored,
         proved,
+        snapshot.user,
+        snapshot.tree,
     )
 
 
@@ -98,13 +101,26 @@ def _own(snapshot: Snapshot, stored: Stored, now: datetime) -> Iterable[datetime
 
 def behind(snapshots: Iterable[Snapshot]) -> list[tuple[Snapshot, timedelta]]:
     """Of each host the snapshot that arrived last, and how long before that it is dated, where that is more than a day for
-    certain and it was not made of another: the clock of that host may be behind."""
-    newest: dict[str, Snapshot] = {}
+    certain and it was not made of another: the clock of that host may be behind. Not where others of the host, from other
+    days, arrived within the same hour: then somebody has moved the repository."""
+    snapshots, newest = list(snapshots), dict[str, Snapshot]()
     for snapshot in snapshots:
         if snapshot.stored and snapshot.stored.after is not None:
             newest[snapshot.host] = max(newest.get(snapshot.host, snapshot), snapshot, key=_arrival)
     late = [(each, after - _dated(each)) for each in newest.values() if (after := _after(each)) and not each.original]
-    return [(each, by) for each, by in late if by > _LONG]
+    late = [(each, by) for each, by in late if by > _LONG]
+    moved = {each.host for each in snapshots for last, _ in late if _moved_with(each, last)}
+    return [(each, by) for each, by in late if each.host not in moved]
+
+
+def _moved_with(other: Snapshot, last: Snapshot) -> bool:
+    return (
+        other.host == last.host
+        and other.stored is not None
+        and other.stored.after is not None
+        and _arrival(last)[0] - other.stored.before < _AT_ONCE
+        and abs(_dated(other) - _dated(last)) > _LONG
+    )
 
 
 def _arrival(snapshot: Snapshot) -> tuple[datetime, datetime]:

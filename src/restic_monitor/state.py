@@ -96,6 +96,8 @@ _PAUSE_SECONDS = 0.02
 _CLOSE_SECONDS = 2.0
 _HANG_SECONDS = 30.0
 """A disk that hangs keeps the one who uses it for ever; others go on without."""
+_OPENED_LIMIT = 256 * 1024
+"""Characters. A snapshot with more than that (a list of a million paths) is read again with each look."""
 _NO_REVISION = -1
 _NOT = "use --no-state"
 _ELSEWHERE = f"set STATE_DIRECTORY to another folder, or {_NOT}"
@@ -108,8 +110,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 # Primary result codes that speak of the place, not of the content: PERM, BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, IOERR, FULL,
-# CANTOPEN, PROTOCOL, NOLFS, AUTH. Source: https://www.sqlite.org/rescode.html
-_OF_THE_PLACE = frozenset({3, 5, 6, 7, 8, 9, 10, 13, 14, 15, 22, 23})
+# CANTOPEN, PROTOCOL, TOOBIG, NOLFS, AUTH. Source: https://www.sqlite.org/rescode.html
+_OF_THE_PLACE = frozenset({3, 5, 6, 7, 8, 9, 10, 13, 14, 15, 18, 22, 23})
 _BUSY, _READONLY, _CANTOPEN = 5, 8, 14
 
 
@@ -332,7 +334,8 @@ class _Memory:
         connection.executemany(_WRITE_FILE, ((number, folder, *_file(file)) for folder, file in changed))
         gone, opened = _difference(stored.opened if stored else {}, seen.opened)
         connection.executemany(_DELETE_OPENED, ((number, *file) for file in gone))
-        connection.executemany(_WRITE_OPENED, ((number, folder, file.name, _json(file)) for folder, file in opened))
+        texts = ((number, folder, file.name, _json(file)) for folder, file in opened)
+        connection.executemany(_WRITE_OPENED, (row for row in texts if len(row[-1]) <= _OPENED_LIMIT))
         return seen
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -28,6 +28,7 @@ _DEFINE = "define the remote in rclone.conf, or with RCLONE_CONFIG_NAME_* variab
 _TEXT_LIMIT = 100
 _BATCH = 500
 """Names in one argument of rclone's, 64 characters each: Linux takes 128 KiB."""
+_BATCH_BYTES = 16 * 1024 * 1024
 _AT_ONCE = 32
 
 # A filter would hide files; what else is printed to stdout is no JSON; and what goes to a log, is not told.
@@ -75,8 +76,7 @@ class Rclone:
         size and its name tell. What is left over is read by itself."""
         left = [file for file in files if file.size and file.size < limit]
         single = [file for file in files if not (file.size and file.size < limit)]
-        for start in range(0, len(left), _BATCH):
-            batch = left[start : start + _BATCH]
+        for batch in _batches(left):
             try:
                 found = self._batch(batch, deadline)
             except BackendError as error:
@@ -235,6 +235,19 @@ def _moment(time: datetime | None) -> datetime | None:
     if time is None or time.tzinfo is None or time in _NO_TIMES or time.year == 1:
         return None
     return time
+
+
+def _batches(files: Iterable[Entry]) -> Iterator[list[Entry]]:
+    batch: list[Entry] = []
+    size = 0
+    for file in files:
+        if batch and (len(batch) == _BATCH or size + (file.size or 0) > _BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(file)
+        size += file.size or 0
+    if batch:
+        yield batch
 
 
 def _split(content: bytes, files: Sequence[Entry]) -> dict[str, bytes]:

@@ -28,7 +28,7 @@ class Freshness:
         if seen.snapshots is None:
             return Verdict("freshness", Status.UNKNOWN, Code.ERROR, "the snapshots could not be listed")
         if seen.partly and (verdict := self._judge_all(seen, now)).status is Status.DOWN:
-            message = f"{seen.as_far_as_read}; {verdict.message}"
+            message = f"{seen.as_far_as_read}; {verdict.message}" if seen.snapshots else seen.as_far_as_read
             return replace(verdict, status=Status.UNKNOWN, code=Code.UNKNOWN, message=message)
         return self._judge_all(seen, now)
 

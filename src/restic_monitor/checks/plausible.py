@@ -64,6 +64,9 @@ class Plausible:
     def _as_far_as_read(self, seen: Observation) -> Verdict:
         """What a part of the history proves: that the newest has enough, when it is not compared with the others."""
         newest = [newest for newest, _ in _judged(seen.snapshots or (), each=self.each)]
+        if not all(each.stored and each.stored.exact for each in newest):
+            message = f"{seen.as_far_as_read}: which is the newest is not known yet"
+            return Verdict("plausible", Status.UNKNOWN, Code.UNKNOWN, message)
         small = any(each.summary is None or any(self.floor(each.summary)) for each in newest)
         empty = any(each.summary and not each.summary.files for each in newest)
         if self.max_shrink or empty or ((self.min_files or self.min_size) and (small or not newest)):

@@ -21,7 +21,7 @@ class Vanished:
         gone = len((seen.stored and seen.stored.vanished) or ())
         before = gone + len(seen.stored.files) - len(seen.stored.appeared or ()) if seen.stored else 0
         amount = 100 * gone / before if self.share and before else gone
-        if not gone or amount <= self.limit:
+        if not gone or amount <= self.limit or seen.partly:  # what is not read may have come in their place
             return Verdict("vanished", Status.UP, Code.OK, "no more gone than allowed")
         message = f"{gone} of {before} snapshot files are gone since the last look (limit {self.shown}); was that you?"
         return Verdict("vanished", Status.WARN, Code.WARN, message)

@@ -85,6 +85,7 @@ OF_RESTIC = (
         ("RESTIC_PASSWORD", "RESTIC_PASSWORD_FILE", "RESTIC_PASSWORD_COMMAND"),
         "the password, where the configuration names none; never read for a listing",
     ),
+    Variables(("RESTIC_KEY_HINT",), "the key that the password opens, by the beginning of its name"),
     Variables(("RESTIC_CACHE_DIR",), "restic's cache, where there is no `cache_dir`"),
     Variables(
         ("RESTIC_CACERT", "RESTIC_TLS_CLIENT_CERT"),

@@ -92,7 +92,8 @@ class Listing:
             content = self.backend.read(f"snapshots/{newest.name}", deadline, _CONTENT_LIMIT_BYTES)
         except BackendError as error:
             if error.kind is Kind.MISSING:
-                return tuple(listed.is_listed(self.backend, [newest.name], deadline)), ()
+                still = newest.name in listed.names(self.backend, deadline)
+                return (newest.name,) if still else (), ()
             if error.kind not in (Kind.DENIED, Kind.REFUSED):
                 raise
             _log.info("%s: contents are not checked: %s", self.name, self.redact(error.message))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 
@@ -31,7 +31,16 @@ class Record(msgspec.Struct):
     paths: list[str] | None = None
     tags: list[str] | None = None
     original: str | None = None
-    summary: Any = None
+    summary: msgspec.Raw = msgspec.Raw()
+
+
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+
+
+class _Summary(msgspec.Struct):
+    total_files_processed: _Count
+    total_bytes_processed: _Count
+    backup_end: str | None = None
 
 
 class _Lock(msgspec.Struct):
@@ -39,17 +48,18 @@ class _Lock(msgspec.Struct):
     exclusive: bool = False
     hostname: str | None = None
     username: str | None = None
-    pid: int | None = None
+    pid: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None = None
 
 
 class _Config(msgspec.Struct):
-    version: int
+    version: Annotated[int, msgspec.Meta(ge=0, le=2**31)]
     id: str
 
 
 _record = msgspec.json.Decoder(Record)
 _lock = msgspec.json.Decoder(_Lock)
 _config = msgspec.json.Decoder(_Config)
+_summaries = msgspec.json.Decoder(_Summary)
 
 
 def read_snapshot(name: str, content: bytes) -> Snapshot:
@@ -81,15 +91,16 @@ def snapshot(record: Record) -> Snapshot | None:
     )
 
 
-def _summary(summary: Any) -> Summary | None:
+def _summary(content: msgspec.Raw) -> Summary | None:
     """As restic ≥ 0.17 writes it. None when it does not say how much was read: that is no reason to see no snapshot."""
-    if not isinstance(summary, dict):
+    if not content:
         return None
-    files, size = summary.get("total_files_processed"), summary.get("total_bytes_processed")
-    if not (isinstance(files, int) and isinstance(size, int)):
+    try:
+        summary = _summaries.decode(content)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-    ended = summary.get("backup_end")
-    return Summary(parse_time(ended) if isinstance(ended, str) else None, files, size)
+    ended = parse_time(summary.backup_end) if summary.backup_end else None
+    return Summary(ended, summary.total_files_processed, summary.total_bytes_processed)
 
 
 def read_lock(content: bytes) -> Lock:

@@ -61,7 +61,7 @@ _master = msgspec.json.Decoder(_Master)
 
 
 class OutOfTime(Exception):  # noqa: N818
-    """Others derive keys, and the time is over."""
+    """The time is over: others derive keys, or too many had to be tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Sealed:
             return None
         try:
             master = _master.decode(opened)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             raise Damaged("its master key makes no sense") from None
         return Key(_decoded(master.encrypt) + _decoded(master.mac.k) + _decoded(master.mac.r))
 
@@ -91,13 +91,13 @@ def read(content: bytes) -> Sealed:
     """Raises Damaged, also for one that would cost too much memory or time."""
     try:
         file = _file.decode(content)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise Damaged("empty" if not content else "no key file") from None
     if file.kdf != "scrypt" or len(_decoded(file.salt)) != _SALT_BYTES:
         raise Damaged("its key derivation is not restic's")
     if file.N < 2 or file.N & (file.N - 1) or file.r < 1 or file.p < 1:
         raise Damaged("the parameters of its key derivation make no sense")
-    if 128 * file.N * file.r > _MEMORY_LIMIT_BYTES or file.N * file.r * file.p > _WORK_LIMIT:
+    if 128 * file.r * (file.N + file.p) > _MEMORY_LIMIT_BYTES or file.N * file.r * file.p > _WORK_LIMIT:
         raise Damaged("its key derivation would cost more than any that restic makes")
     return Sealed(KeyFile(file.username, file.hostname, parse_time(file.created)), file)
 
@@ -121,6 +121,8 @@ def _derive(password: bytes, file: _File, deadline: float) -> Key:
     if not _at_once.acquire(timeout=max(0.0, deadline - time.monotonic())):
         raise OutOfTime
     try:
+        if time.monotonic() >= deadline:
+            raise OutOfTime
         return Key(Scrypt(_decoded(file.salt), KEY_BYTES, file.N, file.r, file.p).derive(password))
     except MemoryError:
         raise Damaged("there is not enough memory for its key derivation") from None

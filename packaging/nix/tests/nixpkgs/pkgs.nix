@@ -30,6 +30,7 @@ lib.fix (
       "hatchling"
       "hypothesis"
       "cronsim"
+      "cryptography"
       "msgspec"
       "pytest"
       "pytest-timeout"
@@ -37,6 +38,7 @@ lib.fix (
       "rich"
       "tzdata"
       "urllib3"
+      "zstandard"
     ] (name: package name // { pname = name; });
   in
   lib.genAttrs [

@@ -16,8 +16,8 @@ from functools import partial
 from restic_monitor import arrivals, history, listed, proof
 from restic_monitor.backends import Backend, BackendError, Entry
 from restic_monitor.listed import Inventory
-from restic_monitor.model import Memory, Observation, Opened, Past, Snapshot, Stored
-from restic_monitor.probes.native.opening import Found, Opening
+from restic_monitor.model import Code, Memory, Observation, Opened, Past, ProbeError, Snapshot, Stored
+from restic_monitor.probes.native.opening import Changed, Found, Opening
 from restic_monitor.probes.native.password import Password
 from restic_monitor.secret import Redactor
 
@@ -57,6 +57,17 @@ class Native:
     def _observe(self, deadline: float) -> Observation:
         now = time.monotonic()
         reading = deadline - min(_RESERVED_SECONDS, 0.1 * max(0.0, deadline - now))
+        try:
+            return self._once(reading)
+        except Changed:
+            pass
+        try:
+            return self._once(reading)
+        except Changed:
+            message = "the snapshots changed twice while they were read: tag or rewrite is at work"
+            raise ProbeError(Code.UNREACHABLE, message) from None
+
+    def _once(self, reading: float) -> Observation:
         inventory = listed.take(self.backend, self.shown_url, self.memory, reading)
         known = _still_true(inventory)
         if self.asks_the_key:
@@ -88,15 +99,21 @@ class Native:
         here = {name: _on_our_clock(files[name], inventory.skew) for name in found.opened["snapshots"]}
         snapshots = proof.prove([*_snapshots(found.opened["snapshots"].values())], recalled, now, here)
         unknown = files.keys() - found.opened["snapshots"].keys()
+        proved_before = recalled.proved if recalled else {}
+        snapshots = tuple(  # what a copy proves is not known before its original is
+            replace(each, proved=None) if each.original in unknown and each.original not in proved_before else each
+            for each in snapshots
+        )
         folder = inventory.compared("snapshots")
         without, noted = arrivals.without_summary(snapshots), past.noted if past else frozenset[str]()
         clock = arrivals.our_clock(snapshots, now)
         notes = tuple(inventory.notes(compare=recalled is not None))
         if clock:
             notes = (*notes, clock)
+            self._keep_what_was_read(inventory, found)
         elif without and arrivals.NO_SUMMARY not in noted:
             notes = (*notes, without)
-        proved = arrivals.known(snapshots, unknown, recalled)
+        proved = arrivals.known([each for each in snapshots if each.original not in unknown], unknown, recalled)
         seen = Past(inventory.begun, inventory.listed, noted, proved, found.opened)
         told = replace(seen, noted=frozenset({arrivals.NO_SUMMARY} if without else ()))
         return Observation(
@@ -138,7 +155,7 @@ def _still_true(inventory: Inventory) -> dict[str, dict[str, Opened]]:
             if (entry := entries.get(name)) and _same(opened, entry)
         }
         for folder, entries in inventory.seen.files.items()
-    }
+    } | {"config": dict(recalled.get("config", {}))}
 
 
 def _same(opened: Opened, entry: Entry) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from restic_monitor import listed
-from restic_monitor.backends import Backend, BackendError, Entry, Kind
+from restic_monitor.backends import Backend, BackendError, Entry, Kind, outcome
 from restic_monitor.listed import Inventory
 from restic_monitor.model import Code, KeyFile, Opened, ProbeError
 from restic_monitor.probes.native.password import Password
@@ -26,6 +26,13 @@ _AT_ONCE_LIMIT_BYTES = 1024 * 1024
 _MAKERS = 5
 """New keys that are read, to tell who made them."""
 _CONFIG_LIMIT_BYTES = 64 * 1024
+
+
+_OF_ONE_FILE = (Kind.DENIED, Kind.REFUSED, Kind.MALFORMED)
+
+
+class Changed(Exception):  # noqa: N818
+    """Snapshots went and others came since the listing: `tag` or `rewrite` is at work. What was read is true."""
 
 
 @dataclass(slots=True)
@@ -55,7 +62,7 @@ class Opening:
     """What is to be opened in one look. `known` is what need not be; of locks only the `old` are opened."""
 
     name: str
-    backend: Backend
+    backend: Backend = field(repr=False)
     password: Password
     inventory: Inventory
     known: Mapping[str, Mapping[str, Opened]]
@@ -63,12 +70,13 @@ class Opening:
     redact: Redactor
 
     def open(self, found: Found, deadline: float) -> None:
-        """Puts into `found` what it finds, as it finds it. Raises ProbeError, and BackendError where a look must end."""
+        """Puts into `found` what it finds, as it finds it. Raises ProbeError, Changed, and BackendError where a look must
+        end."""
         self._makers(found, deadline)
         files = self.inventory.seen.files
         snapshots = [entry for name, entry in files["snapshots"].items() if name not in self.known["snapshots"]]
         locks = [entry for name, entry in files["locks"].items() if name in self.old and name not in self.known["locks"]]
-        if not snapshots and not locks and self.known["keys"]:
+        if not snapshots and not locks and self.known["keys"] and self._config_is_known():
             return
         key = self._key(found, deadline)
         self._config(key, found, deadline)
@@ -138,9 +146,17 @@ class Opening:
             found.is_damaged(f"keys/{name}", damage.reason)
         return None
 
+    def _config_is_known(self) -> bool:
+        """As far as the listing shows it; S3's and rest-server's do not."""
+        before, now = self.known["config"].get("config"), self.inventory.seen.config
+        return before is not None and before.size == (now and now.size) and before.modified == (now and now.modified)
+
     def _config(self, key: Key, found: Found, deadline: float) -> None:
+        entry = self.inventory.seen.config
+        found.opened["config"] = {}
         try:
             documents.read_config(key.open(self.backend.read("config", deadline, _CONFIG_LIMIT_BYTES)))
+            found.add("config", Opened("config", entry.size if entry else None, entry.modified if entry else None))
         except Damaged as damage:
             found.is_damaged("config", damage.reason)
         except BackendError as error:
@@ -154,12 +170,15 @@ class Opening:
         """Raises BackendError when the storage fails; what was read until then is kept."""
         left = {entry.name: entry for entry in files}
         gone = [entry for entry, content in self._contents(files, deadline) if self._take(key, entry, content, found, left)]
-        if gone:
-            still = listed.is_listed(self.backend, [_last(entry.name) for entry in gone], deadline)
-            for entry in gone:
-                if _last(entry.name) in still:
-                    found.is_damaged(entry.name, "listed, and not there")
         found.unread += sum(name.startswith("snapshots/") for name in left)
+        if not gone:
+            return
+        still = listed.names(self.backend, deadline)
+        if any(name not in self.inventory.folders["snapshots"] for name in still):
+            raise Changed
+        for entry in gone:
+            if _last(entry.name) in still:
+                found.is_damaged(entry.name, "listed, and not there")
 
     def _take(self, key: Key, entry: Entry, content: bytes | BackendError, found: Found, left: dict[str, Entry]) -> bool:
         """Whether the file is gone. What there was no time for stays among those `left`."""
@@ -169,7 +188,11 @@ class Opening:
                 return entry.name.startswith("snapshots/")
             if content.kind is Kind.TIMEOUT:
                 return False
-            raise content
+            if content.kind not in _OF_ONE_FILE or not any(found.opened[folder] for folder in ("snapshots", "locks")):
+                raise content
+            found.is_damaged(entry.name, "it may not be read, others may")
+            del left[entry.name]
+            return False
         try:
             found.add(entry.name.partition("/")[0], _understood(key, entry, content))
         except Damaged as damage:
@@ -182,21 +205,20 @@ class Opening:
         files = list(files)
         small = [entry for entry in files if (entry.size or 0) < _AT_ONCE_LIMIT_BYTES]
         again = [entry for entry in files if (entry.size or 0) >= _AT_ONCE_LIMIT_BYTES]
-        contents = self.backend.read_all(small, deadline, _AT_ONCE_LIMIT_BYTES)
-        for entry, content in contents:
+        doubtful: dict[str, bytes] = {}
+        for entry, content in self.backend.read_all(small, deadline, _AT_ONCE_LIMIT_BYTES):
             if time.monotonic() >= deadline:
-                return
+                break
             if isinstance(content, bytes) and not _is_whole(entry, content):
-                again.append(entry)
+                again.insert(0, entry)
+                if entry.size is not None:  # else it may be a large one
+                    doubtful[entry.name] = content
             else:
                 yield entry, content
         for entry in again:
-            if time.monotonic() >= deadline:
-                return
-            try:
-                yield entry, self.backend.read(entry.name, deadline, SNAPSHOT_LIMIT_BYTES)
-            except BackendError as error:
-                yield entry, error
+            content = outcome(self.backend.read, entry, deadline, SNAPSHOT_LIMIT_BYTES)
+            late = isinstance(content, BackendError) and content.kind is Kind.TIMEOUT
+            yield entry, doubtful.get(entry.name, content) if late else content
 
 
 def _is_whole(entry: Entry, content: bytes) -> bool:
