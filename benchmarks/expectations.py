@@ -23,6 +23,7 @@ from restic_monitor.checks.plausible import Plausible
 from restic_monitor.model import Observation, Past, Snapshot
 from restic_monitor.probes.restic import output
 from restic_monitor.recency import MaxAge, Schedule
+from restic_monitor.repository import documents
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 ROUNDS = 7
@@ -55,7 +56,7 @@ def listed(count: int, groups: int) -> bytes:
 
 
 def read(stdout: bytes) -> list[Snapshot]:
-    return [snapshot for record in output.records_in(stdout) or () if (snapshot := output.snapshot(record))]
+    return [snapshot for record in output.records_in(stdout) or () if (snapshot := documents.snapshot(record))]
 
 
 def proved(snapshots: list[Snapshot], past: Past | None) -> Observation:

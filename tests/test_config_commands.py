@@ -108,7 +108,8 @@ def test_a_program_that_is_not_restic_fails_the_third_stage(run: Run, tmp_path: 
 
 def test_a_program_that_cannot_be_executed_fails_the_third_stage(run: Run, tmp_path: Path) -> None:
     program(tmp_path, "").chmod(0o644)
-    done = run("config", "check", "-c", private(tmp_path, "repositories: {a: {url: /a, restic: ./restic, mode: restic}}\n"), env=PASSWORD)
+    file = private(tmp_path, "repositories: {a: {url: /a, restic: ./restic, mode: restic}}\n")
+    done = run("config", "check", "-c", file, env=PASSWORD)
     assert done.returncode == 2
     assert "cannot be started: permission denied" in done.stderr
 
@@ -116,7 +117,8 @@ def test_a_program_that_cannot_be_executed_fails_the_third_stage(run: Run, tmp_p
 @pytest.mark.parametrize("version", ["0.14.0", "0.19.1-dev (compiled manually)", "1.0.0"])
 def test_versions_of_restic_that_will_do(run: Run, tmp_path: Path, version: str) -> None:
     program(tmp_path, f"echo 'restic {version} compiled with go'")
-    file = private(tmp_path, "repositories: {a: {url: /a, restic: ./restic, mode: restic}, b: {url: /b, restic: ./restic, mode: restic}}\n")
+    restic = "restic: ./restic, mode: restic"
+    file = private(tmp_path, f"repositories: {{a: {{url: /a, {restic}}}, b: {{url: /b, {restic}}}}}\n")
     done = run("config", "check", "--no-network", "-c", file, env=PASSWORD)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[2:] == [f"restic   ok       restic {version.split(maxsplit=1)[0]} ({tmp_path}/restic)"]

@@ -13,9 +13,9 @@ from restic_monitor.config import reader
 from restic_monitor.errors import UsageError
 
 KEYS = (
-    "url, max_age, schedule, timezone, grace, mode, max_vanished, lock_max_age, min_files, min_size, max_shrink, baseline, push_url, "
-    "push_token, password, password_file, password_command, insecure_no_password, restic, cache_dir, timeout, enabled, cacert, "
-    "tls_client_cert, insecure_tls, restic_options, extra_env, expect"
+    "url, max_age, schedule, timezone, grace, mode, max_vanished, lock_max_age, min_files, min_size, max_shrink, baseline, "
+    "push_url, push_token, password, password_file, password_command, insecure_no_password, restic, cache_dir, timeout, "
+    "enabled, cacert, tls_client_cert, insecure_tls, restic_options, extra_env, expect"
 )
 TOP_KEYS = "jobs, connections, timeout, defaults, repositories"
 SUPPORTED = 'only {{ .Name }} and {{ "{{" }} are supported'

@@ -274,7 +274,7 @@ def _abstract(line: str) -> str:
     line = re.sub(r"\b[0-9a-f]{8}\b", "ID", line)
     line = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\dZ", "MOMENT", line)
     line = re.sub(r"newest [\dwdhms]+ old", "newest AGE old", line)
-    return re.sub(r"\d+ tr(y|ies), \d+s", "TRIES", re.sub(r":\d+: connect", ":PORT: connect", line))
+    return re.sub(r"\d+ tr(y|ies), \d+s", "TRIES", re.sub(r":\d+ refused", ":PORT refused", line))
 
 
 # looking without the password

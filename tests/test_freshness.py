@@ -14,8 +14,8 @@ from restic_monitor import proof
 from restic_monitor.checks.freshness import Freshness
 from restic_monitor.checks.readable import Readable
 from restic_monitor.model import Code, Observation, Result, Snapshot, Status, Verdict, Watch, unknown
-from restic_monitor.probes.restic.output import parse_time
 from restic_monitor.recency import MaxAge
+from restic_monitor.repository.documents import parse_time
 
 NOW = datetime(2026, 11, 23, 1, 0, tzinfo=UTC)
 DAY = timedelta(days=1)

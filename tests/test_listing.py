@@ -27,7 +27,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from conftest import Run, Unprivileged
 from restic_monitor import location
-from restic_monitor.backends import Backend, BackendError, Entries, Entry, Kind
+from restic_monitor.backends import Backend, BackendError, Entries, Entry, Kind, one_by_one
 from restic_monitor.backends.sftp import Sftp as Ssh
 from restic_monitor.checks.clock import Clock
 from restic_monitor.checks.content import Content
@@ -897,6 +897,9 @@ class Shelf:
     def __post_init__(self) -> None:
         self.files["config"] = (b"c" * 99, self.clock)
         self.files["keys/" + "0" * 64] = (b"k" * 99, self.clock)
+
+    def read_all(self, files: Sequence[Entry], deadline: float, limit: int) -> Iterator[tuple[Entry, bytes | BackendError]]:
+        return one_by_one(self.read, files, deadline, limit)
 
     def store(self) -> str:
         self._count += 1

@@ -33,7 +33,8 @@ def ago(age: timedelta) -> datetime:
 def configure(run: Run, repository: Repository, expect: Mapping[str, Any] | None, **keys: Any) -> Path:
     """A configuration in JSON, which is YAML, for the restic that made the repository."""
     file = run.home / "config.yaml"
-    keys = {"url": str(repository.path), "password": PASSWORD, "restic": str(repository.restic), "mode": "restic", "max_age": "26h"} | keys
+    by_restic = {"restic": str(repository.restic), "mode": "restic"}
+    keys = {"url": str(repository.path), "password": PASSWORD, **by_restic, "max_age": "26h"} | keys
     file.write_text(json.dumps({"repositories": {"home": keys | ({"expect": expect} if expect else {})}}))
     file.chmod(0o600)
     return file

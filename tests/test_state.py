@@ -686,8 +686,8 @@ def test_a_file_of_a_later_version_is_left_alone(start: Callable[[], State], fol
         assert recalled(state) is None
         state.memory(*KEY).remember(look(NOON, 2))
         assert state.warnings == [
-            f"{file} was written by a later restic-monitor (its version is {VERSION + 1}, this one knows {VERSION}), so this run is not "
-            "remembered: update this one, or set STATE_DIRECTORY to another folder, or use --no-state"
+            f"{file} was written by a later restic-monitor (its version is {VERSION + 1}, this one knows {VERSION}), "
+            "so this run is not remembered: update this one, or set STATE_DIRECTORY to another folder, or use --no-state"
         ]
     assert file.read_bytes() == before
 
