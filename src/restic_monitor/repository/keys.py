@@ -75,9 +75,9 @@ class Sealed:
         """The master key; None when this password does not open it. Raises Damaged, and OutOfTime."""
         from restic_monitor.repository.sealed import Key  # noqa: PLC0415
 
-        own = _derive(password, self._file, deadline)
+        data, own = _decoded(self._file.data), _derive(password, self._file, deadline)
         try:
-            opened = own.open(_decoded(self._file.data))
+            opened = own.open(data)
         except Damaged:
             return None
         try:
