@@ -6,8 +6,8 @@ import json
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,10 +42,18 @@ class Store:
             return {name: Counts(**values) for name, values in json.loads(file.read()).items()}
 
 
-@contextmanager
-def store(buckets: int, snapshots: int, latency_seconds: float) -> Iterator[Store]:
+def store(buckets: int, snapshots: int, latency_seconds: float) -> AbstractContextManager[Store]:
     """In a process of its own, for as long as the `with`. `snapshots` are in each bucket."""
-    options = {"--buckets": buckets, "--snapshots": snapshots, "--latency": latency_seconds}
+    return _started({"--buckets": buckets, "--snapshots": snapshots, "--latency": latency_seconds})
+
+
+def store_of(folder: Path, latency_seconds: float) -> AbstractContextManager[Store]:
+    """The same, with the folders in `folder` for buckets."""
+    return _started({"--folder": folder, "--latency": latency_seconds})
+
+
+@contextmanager
+def _started(options: Mapping[str, object]) -> Iterator[Store]:
     program = Path(__file__).with_name("store.py")
     command = [sys.executable, str(program), *(str(word) for pair in options.items() for word in pair)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:

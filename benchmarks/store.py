@@ -1,9 +1,10 @@
 """S3 and Uptime Kuma as stand-ins that answer late: the far side that benchmarks/fast.py measures against.
 
 `python benchmarks/store.py --buckets 1000 --snapshots 10 --latency 0.05` prints one line of JSON, the ports that it listens
-on, and serves until it is ended. S3 answers ListObjectsV2 (pages of 1,000, `prefix`, `start-after`, continuation tokens) and
-GET of an object; requests must be signed, but nobody checks how. Every request is answered that many seconds after it has
-come; connecting costs nothing. Each connection to the third port, `counts`, gets what was counted since the one before.
+on, and serves until it is ended; with `--folder` the buckets are the folders in that one, as they are when it is started. S3
+answers ListObjectsV2 (pages of 1,000, `prefix`, `start-after`, continuation tokens), GET and HEAD of an object; requests must
+be signed, but nobody checks how. Every request is answered that many seconds after it has come; connecting costs nothing. Each
+connection to the third port, `counts`, gets what was counted since the one before.
 """
 
 from __future__ import annotations
@@ -66,6 +67,11 @@ class Bucket:
         namespace = "http://s3.amazonaws.com/doc/2006-03-01/"
         return f'<?xml version="1.0"?>\n<ListBucketResult xmlns="{namespace}">{fields}{entries}</ListBucketResult>'.encode()
 
+    def headers(self, key: str) -> bytes:
+        """Of an object; restic's client refuses one that has none of them."""
+        modified = formatdate(datetime.fromisoformat(self.modified[key]).timestamp(), usegmt=True)
+        return f'ETag: "{key[-32:]}"\r\nLast-Modified: {modified}\r\n'.encode()
+
     def _entry(self, key: str) -> str:
         return (
             f"<Contents><Key>{quote(key)}</Key><LastModified>{self.modified[key]}</LastModified>"
@@ -87,42 +93,57 @@ def make_bucket(number: int, snapshots: int, now: datetime) -> Bucket:
     return Bucket(contents, modified, sorted(contents))
 
 
+def read_bucket(folder: Path) -> Bucket:
+    """A repository, say, with its files' own times."""
+    files = {file.relative_to(folder).as_posix(): file for file in folder.rglob("*") if file.is_file()}
+    times = {key: datetime.fromtimestamp(file.stat().st_mtime, UTC) for key, file in files.items()}
+    modified = {key: f"{time:%Y-%m-%dT%H:%M:%S}.{time.microsecond // 1000:03}Z" for key, time in times.items()}
+    return Bucket({key: file.read_bytes() for key, file in files.items()}, modified, sorted(files))
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: bytes
+    body: bytes
+    headers: bytes = b""
+
+
 @dataclass(slots=True)
 class S3:
     """Answers by target; each is made once, so that what it costs here is hardly more than finding it."""
 
     buckets: Mapping[str, Bucket]
     headers: bytes = _S3_HEADERS
-    _made: dict[bytes, tuple[bytes, bytes]] = field(default_factory=dict)
+    _made: dict[bytes, Answer] = field(default_factory=dict)
 
-    def answer(self, target: bytes, head: bytes) -> tuple[bytes, bytes]:
-        """Status and body."""
+    def answer(self, target: bytes, head: bytes) -> Answer:
         if b"\r\nauthorization: AWS4-HMAC-SHA256 " not in head and b"\r\nAuthorization: AWS4-HMAC-SHA256 " not in head:
-            return b"403 Forbidden", b"<Error><Code>AccessDenied</Code></Error>"
+            return Answer(b"403 Forbidden", b"<Error><Code>AccessDenied</Code></Error>")
         if target not in self._made:
             self._made[target] = self._make(target.decode())
         return self._made[target]
 
-    def _make(self, target: str) -> tuple[bytes, bytes]:
+    def _make(self, target: str) -> Answer:
         parts = urlsplit(target)
         name, _, key = unquote(parts.path).lstrip("/").partition("/")
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
         bucket = self.buckets.get(name)
         if not bucket:
-            return b"404 Not Found", b"<Error><Code>NoSuchBucket</Code></Error>"
+            return Answer(b"404 Not Found", b"<Error><Code>NoSuchBucket</Code></Error>")
         if not key and query.get("list-type") == "2":
-            return b"200 OK", bucket.page(query)
+            return Answer(b"200 OK", bucket.page(query))
         if key in bucket.contents:
-            return b"200 OK", bucket.contents[key]
-        return b"404 Not Found", b"<Error><Code>NoSuchKey</Code></Error>"
+            return Answer(b"200 OK", bucket.contents[key], bucket.headers(key))
+        return Answer(b"404 Not Found", b"<Error><Code>NoSuchKey</Code></Error>")
 
 
 @dataclass(frozen=True, slots=True)
 class Kuma:
     headers: bytes = _KUMA_HEADERS
 
-    def answer(self, target: bytes, head: bytes) -> tuple[bytes, bytes]:
-        return (b"200 OK", b'{"ok":true}') if target.startswith(b"/api/push/") else (b"404 Not Found", b'{"ok":false}')
+    def answer(self, target: bytes, head: bytes) -> Answer:
+        there = target.startswith(b"/api/push/")
+        return Answer(b"200 OK", b'{"ok":true}') if there else Answer(b"404 Not Found", b'{"ok":false}')
 
 
 class Conversation(asyncio.Protocol):
@@ -149,12 +170,21 @@ class Conversation(asyncio.Protocol):
 
     def _answer(self, head: bytes) -> None:
         self._counts.in_flight -= 1
-        status, body = self._far_side.answer(head.split(b" ", 2)[1], head)
-        self._counts.failed += status != b"200 OK"
+        method, target, _ = head.split(b" ", 2)
+        answer = self._far_side.answer(target, head)
+        self._counts.failed += answer.status != b"200 OK"
         closes = b"\r\nconnection: close" in head.lower()
         self._transport.write(
-            b"HTTP/1.1 %b\r\nDate: %b\r\nContent-Length: %d\r\n%bConnection: %b\r\n\r\n%b"
-            % (status, _date(), len(body), self._far_side.headers, b"close" if closes else b"keep-alive", body)
+            b"HTTP/1.1 %b\r\nDate: %b\r\nContent-Length: %d\r\n%b%bConnection: %b\r\n\r\n"
+            % (
+                answer.status,
+                _date(),
+                len(answer.body),
+                self._far_side.headers,
+                answer.headers,
+                b"close" if closes else b"keep-alive",
+            )
+            + (b"" if method == b"HEAD" else answer.body)
         )
         if closes:
             self._transport.close()
@@ -198,9 +228,13 @@ def main() -> int:
     parser.add_argument("--buckets", type=int, default=1000)
     parser.add_argument("--snapshots", type=int, default=10, help="in each bucket")
     parser.add_argument("--latency", type=float, default=0.05, metavar="SECONDS")
+    parser.add_argument("--folder", type=Path, help="real buckets instead: the folders in it")
     options = parser.parse_args()
-    now = datetime.now(UTC)
-    buckets = {BUCKET.format(number): make_bucket(number, options.snapshots, now) for number in range(options.buckets)}
+    if options.folder:
+        buckets = {folder.name: read_bucket(folder) for folder in options.folder.iterdir()}
+    else:
+        now = datetime.now(UTC)
+        buckets = {BUCKET.format(number): make_bucket(number, options.snapshots, now) for number in range(options.buckets)}
     gc.freeze()
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(serve(buckets, options.latency))
