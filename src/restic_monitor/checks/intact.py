@@ -8,6 +8,10 @@ from datetime import datetime
 from restic_monitor.model import Code, Observation, Status, Verdict
 
 _SHOWN = 2
+_REMEDIES = {
+    "keys": "put the key back from a copy, or remove its file",
+    "locks": "when no restic is at work, run restic unlock --remove-all",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +27,10 @@ class Intact:
             return Verdict("intact", Status.UP, Code.OK, "what was read is what it should be")
         shown = ", ".join(f"{_short(name)} ({why})" for name, why in list(damaged.items())[:_SHOWN])
         more = f" and {len(damaged) - _SHOWN} more" if len(damaged) > _SHOWN else ""
-        return Verdict("intact", Status.WARN, Code.WARN, f"damaged: {shown}{more}; run restic check")
+        remedies = "; ".join(
+            text for folder, text in _REMEDIES.items() if any(name.startswith(f"{folder}/") for name in damaged)
+        )
+        return Verdict("intact", Status.WARN, Code.WARN, f"damaged: {shown}{more}; {remedies}")
 
 
 def _short(name: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -115,7 +115,8 @@ class Native:
             notes = (*notes, without)
         proved = arrivals.known([each for each in snapshots if each.original not in unknown], unknown, recalled)
         seen = Past(inventory.begun, inventory.listed, noted, proved, found.opened)
-        told = replace(seen, noted=frozenset({arrivals.NO_SUMMARY} if without else ()))
+        whole = _without_damaged_keys(seen.folders, found.damaged)
+        told = replace(seen, folders=whole, noted=frozenset({arrivals.NO_SUMMARY} if without else ()))
         return Observation(
             self.source,
             snapshots,
@@ -156,6 +157,14 @@ def _still_true(inventory: Inventory) -> dict[str, dict[str, Opened]]:
         }
         for folder, entries in inventory.seen.files.items()
     } | {"config": dict(recalled.get("config", {}))}
+
+
+def _without_damaged_keys(
+    folders: Mapping[str, Mapping[str, Stored]], damaged: Collection[str]
+) -> dict[str, Mapping[str, Stored]]:
+    """Those stay new: keys that are known are not read again, and the damage would be told once only."""
+    whole = {name: file for name, file in folders.get("keys", {}).items() if f"keys/{name}" not in damaged}
+    return {**folders, "keys": whole} if "keys" in folders else dict(folders)
 
 
 def _same(opened: Opened, entry: Entry) -> bool:

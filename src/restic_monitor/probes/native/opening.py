@@ -173,7 +173,13 @@ class Opening:
         found.unread += sum(name.startswith("snapshots/") for name in left)
         if not gone:
             return
-        still = listed.names(self.backend, deadline)
+        try:
+            still = listed.names(self.backend, deadline)
+        except BackendError as error:
+            if error.kind is not Kind.TIMEOUT:
+                raise
+            found.unread += len(gone)
+            return
         if any(name not in self.inventory.folders["snapshots"] for name in still):
             raise Changed
         for entry in gone:
