@@ -23,7 +23,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import restic_monitor.state
+import restic_monitor.state.file
 from restic_monitor.model import Past, Stored
 from restic_monitor.state import VERSION, State, place
 from restics import require
@@ -795,7 +795,7 @@ print(len(memory.recall().folders["snapshots"]), *state.warnings)
 def test_another_program_that_keeps_the_file_is_a_warning_and_reading_goes_on(
     start: Callable[[], State], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(restic_monitor.state, "_BUSY_SECONDS", 0.1)
+    monkeypatch.setattr(restic_monitor.state.file, "BUSY_SECONDS", 0.1)
     file = made(folder, look(NOON, 1))
     with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as database:
         database.execute("BEGIN IMMEDIATE")
