@@ -327,7 +327,7 @@ def test_a_damaged_key_warns_and_another_opens(made: Repository, at: At) -> None
     broken.write_bytes(key.read_bytes())
     outcome = at(made)()
     assert (outcome.status, outcome.result["snapshots"]) == ("warn", 3)
-    assert "damaged: keys/00000000 (its content is not what its name says); run restic check" in finding(outcome)
+    assert "damaged: keys/00000000 (its content is not what its name says); put the key back" in finding(outcome)
 
 
 def test_with_the_only_key_damaged_nobody_can_look(made: Repository, at: At) -> None:
@@ -357,7 +357,7 @@ def test_a_hostile_key_costs_no_time_and_is_told(made: Repository, at: At, param
     outcome = at(made)()
     assert time.monotonic() - begun < 10
     assert (outcome.status, outcome.result["snapshots"]) == ("warn", 3)
-    assert f"damaged: keys/{hostile.name[:8]} ({reason}); run restic check" in finding(outcome)
+    assert f"damaged: keys/{hostile.name[:8]} ({reason}); put the key back" in finding(outcome)
 
 
 def _first(repository: Repository, document: Mapping[str, Any], before: str) -> Path:
