@@ -369,7 +369,8 @@ def test_a_repository_that_may_not_be_read_is_noted_once_until_the_user_is_in_it
 
 def test_the_environment_file_of_the_systems_configuration_is_read_by_hand_too(host: Host) -> None:
     """By who may; who may not is told, and so is a service that was installed before there was one."""
-    host.configure(host.told("/srv/backup/web-server", "mode: restic"))
+    by_restic = "mode: restic\n    password_file: /etc/restic-monitor/password"
+    host.configure(host.told("/srv/backup/web-server", by_restic))
     host.box.do("chmod", "644", "/etc/restic-monitor/config.yaml")
     host.installed()
     host.box.write("/etc/restic-monitor/environment", f"RESTIC_PASSWORD='{PASSWORD}'\n", 0o600)
@@ -422,7 +423,8 @@ def tree(folder: Path) -> dict[str, tuple[int, int, bytes]]:
 
 
 def test_state_and_cache_are_where_the_page_says_and_private(host: Host) -> None:
-    host.configure()
+    by_restic = "mode: restic\n    password_file: /etc/restic-monitor/password"
+    host.configure(host.told("/srv/backup/web-server", by_restic))
     host.installed()
     host.succeed()
     for folder in ("/var/lib/restic-monitor", "/var/cache/restic-monitor"):
@@ -716,7 +718,7 @@ def test_a_wrapper_of_restic_that_changes_the_user_is_handed_the_password_and_on
     host.box.write("/usr/local/bin/restic-closed", f"#!/opt/restic-monitor/bin/python\n{closing}", 0o755)
     host.configure(
         f"""
-        defaults: {{url: /srv/backup/web-server, password: "{PASSWORD}"}}
+        defaults: {{url: /srv/backup/web-server, password: "{PASSWORD}", mode: restic}}
         repositories:
           changed: {{restic: restic-as-nobody}}
           closed: {{restic: restic-closed}}
@@ -844,7 +846,7 @@ def test_a_repository_of_another_user_cannot_be_read_and_that_is_told(host: Host
     host.installed()
     host.succeed()
     assert host.beat().status == "down"
-    assert "permission denied" in host.beat().msg
+    assert "/srv/backup/alice may not be read by this user" in host.beat().msg
 
 
 def test_a_group_opens_the_repository_of_another_user(host: Host, fresh: Path, alice: str) -> None:
