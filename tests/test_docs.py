@@ -30,6 +30,7 @@ from click import Command, Group
 from conftest import Run
 from kuma import Kuma
 from proxy import Proxy
+from repositories import lock, snapshot, write_repository
 from restic_monitor import location
 from restic_monitor.cli import cli
 from restic_monitor.config import build, expected, keys, modes, storages
@@ -457,16 +458,24 @@ def _parts(statement: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(resource, prefix) for resource in resources for prefix in prefixes]
 
 
-def _guarded_run(run: Run, s3: S3, policy: Mapping[str, Any], bucket: str, restic: Path, **env: str) -> Guarded:
+def _guarded_run(
+    run: Run,
+    s3: S3,
+    policy: Mapping[str, Any],
+    bucket: str,
+    restic: Path,
+    mode: str = "auto",
+    expected: str = "2 up",
+    **env: str,
+) -> Guarded:
     """Both repositories of the policy are up, and the requests of the program have gone through it."""
     with guarded(s3, policy, bucket) as proxy:
         urls = {name: replace(s3, endpoint=proxy.url).location(f"{bucket}/{name}") for name in WATCHED}
-        mode = "restic" if "RESTIC_PASSWORD" in env else "auto"
         blocks = {name: {"url": url, "mode": mode} for name, url in urls.items()}
         (run.home / "config.yaml").write_text(json.dumps({"repositories": blocks}))
         done = run("--no-state", "--config", "config.yaml", env={**s3.env, "PATH": f"{restic.parent}:/usr/bin:/bin", **env})
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
-    assert done.stdout.endswith("2 repositories: 2 up\n")
+    assert done.stdout.endswith(f"2 repositories: {expected}\n")
     assert "not seen" not in done.stdout
     return proxy
 
@@ -499,20 +508,39 @@ def test_the_policies_with_the_password_suffice_for_every_restic(run: Run, s3: S
     for name in WATCHED:
         repository = make_repository(s3.folder / bucket / name, restic_version, [Backup(datetime.now(UTC))])
     environment = {"RESTIC_PASSWORD": repository.password}
-    proxy = _guarded_run(run, s3, policy, bucket, repository.restic, **environment)
+    proxy = _guarded_run(run, s3, policy, bucket, repository.restic, "restic", **environment)
     assert [(seen.method, seen.path) for seen in proxy.refused.seen] == [("GET", f"/{bucket}/?location=")] * len(WATCHED)
     assert len(proxy.used) == 4  # each of both repositories, in both statements
 
-    proxy = _guarded_run(run, s3, narrower(policy), bucket, repository.restic, **environment, AWS_DEFAULT_REGION="us-east-1")
+    environment["AWS_DEFAULT_REGION"] = "us-east-1"
+    proxy = _guarded_run(run, s3, narrower(policy), bucket, repository.restic, "restic", **environment)
     assert proxy.refused.seen == ()
-    assert {pattern for number, pattern, _ in proxy.used if number == 1} == set(proxy.policy["Statement"][1]["Resource"])
+    assert read(proxy) == {pattern for pattern in proxy.policy["Statement"][1]["Resource"] if "/locks/" not in pattern}
+
+
+def read(proxy: Guarded) -> set[str]:
+    """The patterns of files that were used."""
+    return {pattern for number, pattern, _ in proxy.used if number == 1}
+
+
+def test_the_policies_with_the_password_suffice_without_restic(run: Run, s3: S3) -> None:
+    """With a lock that is old enough to be opened: what the narrower policy allows is all that is read."""
+    policy, bucket, now = policies()[1], "docs-policy-native", datetime.now(UTC)
+    for name in WATCHED:
+        written = write_repository(s3.folder / bucket / name, [snapshot(now)])
+        written.add_lock(lock(now - timedelta(hours=1)), at=now - timedelta(hours=1))
+    environment = {"RESTIC_PASSWORD": written.password}
+    for allowed in (policy, narrower(policy)):
+        proxy = _guarded_run(run, s3, allowed, bucket, Path("/usr/bin/none"), **environment, expected="2 warn")
+        assert proxy.refused.seen == ()
+        assert read(proxy) == set(proxy.policy["Statement"][1]["Resource"])
 
 
 def narrower(policy: Mapping[str, Any]) -> dict[str, Any]:
     """As the page says: other resources in the second statement."""
     (paragraph,) = re.findall(r"Narrower, and enough.*?\n\n", (CHECKOUT / THIRD).read_text(), re.DOTALL)
     whole, *narrow = [pattern.removeprefix("web-server") for pattern in names(" ".join(paragraph.split()))]
-    assert (whole, len(narrow)) == ("/*", 3)
+    assert (whole, len(narrow)) == ("/*", 4)
     listing, reading = policy["Statement"]
     resources = [f"arn:aws:s3:::backup/{name}{pattern}" for name in WATCHED for pattern in narrow]
     return {**policy, "Statement": [listing, {**reading, "Resource": resources}]}
