@@ -202,6 +202,12 @@ def test_nothing_proves_more_than_any_of_its_moments(dated: int, ended: timedelt
         ([snapshot(A, 30 * DAY)], None),  # nobody saw it come
         ([snapshot(A, 30 * DAY, arrived=3 * DAY), snapshot(B, 2 * HOUR, arrived=HOUR)], None),  # and later ones are right
         ([snapshot(A, 30 * DAY, arrived=HOUR), snapshot(B, 2 * HOUR, arrived=HOUR)], None),  # a mirror caught up
+        ([snapshot(A, 60 * DAY, arrived=HOUR), snapshot(B, 30 * DAY, arrived=HOUR)], None),  # it was moved, all at once
+        ([snapshot(A, 60 * DAY, arrived=1.9 * HOUR), snapshot(B, 30 * DAY, arrived=HOUR)], None),  # which took its time
+        # and one by one is no move, nor what was made on one day
+        ([snapshot(A, 60 * DAY, arrived=2 * HOUR), snapshot(B, 30 * DAY, arrived=HOUR)], 30 * DAY - 2 * HOUR),
+        ([snapshot(A, 31 * DAY, arrived=HOUR), snapshot(B, 30 * DAY, arrived=HOUR)], 30 * DAY - 2 * HOUR),
+        ([snapshot(A, 60 * DAY), snapshot(B, 30 * DAY, arrived=HOUR)], 30 * DAY - 2 * HOUR),  # nobody saw the other come
     ],
 )
 def test_what_arrived_last_and_is_dated_long_before_tells_of_a_clock(seen: list[Snapshot], late: timedelta | None) -> None:
@@ -217,6 +223,12 @@ def test_looks_that_are_days_apart_accuse_nobody() -> None:
 def test_each_host_has_a_clock_of_its_own() -> None:
     web, nas = snapshot(A, 30 * DAY, arrived=HOUR), replace(snapshot(B, 2 * HOUR, arrived=HOUR), host="nas")
     assert [each.host for each, _ in proof.behind([web, nas])] == ["web1"]
+
+
+def test_a_move_speaks_for_the_clock_of_each_host_that_was_moved_and_of_no_other() -> None:
+    web = [snapshot(A, 60 * DAY, arrived=HOUR), snapshot(B, 30 * DAY, arrived=HOUR)]
+    nas = replace(snapshot(C, 30 * DAY, arrived=HOUR), host="nas")
+    assert [each.host for each, _ in proof.behind([*web, nas])] == ["nas"]
 
 
 def test_what_was_first_seen_by_a_clock_that_was_ahead_proves_nothing_that_is_still_to_come() -> None:

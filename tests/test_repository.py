@@ -344,9 +344,14 @@ def test_a_bit_that_flipped_in_a_key_opens_nothing(bit: int) -> None:
     assert keys.read(json_bytes(content | {"data": base64_text(bytes(data))})).open(PASSWORD, soon()) is None
 
 
-@pytest.mark.parametrize("data", ["", "AAAA", "no base64", "ä"])
+@pytest.mark.parametrize("data", ["", "AAAA"])
 def test_a_key_file_with_nothing_in_it_opens_nothing(data: str) -> None:
     assert keys.read(json_bytes(key_file(data=data))).open(PASSWORD, soon()) is None
+
+
+@pytest.mark.parametrize("data", ["no base64", "ä"])
+def test_a_key_file_without_base64_is_damaged_and_not_a_wrong_password(data: str) -> None:
+    assert reason(keys.read(json_bytes(key_file(data=data))).open, PASSWORD, soon()) == "no base64 where it should be"
 
 
 def inner(document: object, content: bytes | None = None) -> bytes:

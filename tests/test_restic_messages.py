@@ -403,7 +403,7 @@ def printed(seen: Observation) -> tuple[Snapshot, ...]:
     return tuple(replace(snapshot, stored=None, proved=None) for snapshot in seen.snapshots or ())
 
 
-ONE = Snapshot("a1b2c3d4" * 8, datetime.fromisoformat(NOW), "web1", ("/srv",), ())
+ONE = Snapshot("a1b2c3d4" * 8, datetime.fromisoformat(NOW), "web1", ("/srv",), (), user="root", tree="0" * 64)
 
 
 @pytest.mark.parametrize(
@@ -457,7 +457,7 @@ def test_unknown_fields_are_ignored_and_missing_ones_are_empty(tmp_path: Path) -
     bare = a_snapshot(NOW, paths=None, hostname=None, username=None)
     nulls = [{**bare, "paths": None, "hostname": None, "tags": None}]
     seen = printed(look(probe(fake_restic(tmp_path / "restic", listing([rustic, bare, *nulls])))))
-    nobody = Snapshot(ONE.id, ONE.time)
+    nobody = Snapshot(ONE.id, ONE.time, tree=ONE.tree)
     assert seen == (ONE, nobody, nobody)
 
 

@@ -369,8 +369,7 @@ def test_a_repository_that_may_not_be_read_is_noted_once_until_the_user_is_in_it
 
 def test_the_environment_file_of_the_systems_configuration_is_read_by_hand_too(host: Host) -> None:
     """By who may; who may not is told, and so is a service that was installed before there was one."""
-    by_restic = "mode: restic\n    password_file: /etc/restic-monitor/password"
-    host.configure(host.told("/srv/backup/web-server", by_restic))
+    host.configure(host.told("/srv/backup/web-server", "mode: restic"))
     host.box.do("chmod", "644", "/etc/restic-monitor/config.yaml")
     host.installed()
     host.box.write("/etc/restic-monitor/environment", f"RESTIC_PASSWORD='{PASSWORD}'\n", 0o600)
