@@ -24,7 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import restic_monitor.state.file
-from restic_monitor.model import Past, Stored
+from restic_monitor.model import Opened, Past, Snapshot, Stored
 from restic_monitor.state import VERSION, State, place
 from restics import require
 
@@ -690,6 +690,105 @@ def test_a_file_of_a_later_version_is_left_alone(start: Callable[[], State], fol
             "so this run is not remembered: update this one, or set STATE_DIRECTORY to another folder, or use --no-state"
         ]
     assert file.read_bytes() == before
+
+
+# A file of an earlier version
+
+OPENED = {"snapshots": {digest(1): Opened(digest(1), 300, NOON, snapshot=Snapshot(digest(1), NOON, "web1", ("/srv",)))}}
+VERSION_1 = """
+CREATE TABLE repositories (id INTEGER PRIMARY KEY, name TEXT NOT NULL, identity TEXT NOT NULL, revision INTEGER NOT NULL,
+    looked INTEGER NOT NULL, folders TEXT NOT NULL, noted TEXT NOT NULL, UNIQUE (name, identity));
+CREATE TABLE files (repository INTEGER NOT NULL, folder TEXT NOT NULL, name NOT NULL, after INTEGER,
+    before INTEGER NOT NULL, PRIMARY KEY (repository, folder, name)) WITHOUT ROWID;
+PRAGMA user_version = 1;
+PRAGMA journal_mode = WAL;
+"""
+
+
+def of_version_1(folder: Path) -> tuple[Path, Past]:
+    """A file as it was written before there was a native reader, and what it says of `KEY`. Another repository is in it, too."""
+    folder.mkdir(mode=0o700)
+    file = folder / "state.sqlite"
+    noon = int(NOON.timestamp() * 1_000_000)
+    repositories = [(1, *KEY, 4711, noon, '["keys","locks","proved","snapshots"]', '["told once"]')]
+    repositories += [(2, "db", "/srv/db", 4712, noon, '["snapshots"]', "[]")]
+    files = [
+        (1, "keys", bytes.fromhex(digest(1)), noon, noon),
+        (1, "proved", bytes.fromhex(digest(1)), noon - 3_600_000_000, noon - 3_600_000_000),
+        (1, "proved", bytes.fromhex(digest(2)), 0, 0),
+        (1, "snapshots", bytes.fromhex(digest(1)), None, noon),
+        (1, "snapshots", bytes.fromhex(digest(2)), noon - 1, noon),
+        (1, "snapshots", "no digest", noon, noon),
+        (2, "snapshots", bytes.fromhex(digest(9)), noon, noon),
+    ]
+    with contextlib.closing(sqlite3.connect(file)) as database:
+        database.executescript(VERSION_1)
+        database.executemany("INSERT INTO repositories VALUES (?, ?, ?, ?, ?, ?, ?)", repositories)
+        database.executemany("INSERT INTO files VALUES (?, ?, ?, ?, ?)", files)
+        database.commit()
+    bounds = {digest(1): (None, NOON), digest(2): (NOON - timedelta(microseconds=1), NOON), "no digest": (NOON, NOON)}
+    folders = {
+        "keys": {digest(1): stored(digest(1), NOON, NOON)},
+        "locks": {},
+        "snapshots": {name: stored(name, *both) for name, both in bounds.items()},
+    }
+    return file, Past(NOON, folders, frozenset(["told once"]), {digest(1): NOON - HOUR, digest(2): None})
+
+
+def version_of(file: Path) -> int:
+    with contextlib.closing(sqlite3.connect(file)) as database:
+        return int(database.execute("PRAGMA user_version").fetchone()[0])
+
+
+def test_a_file_of_version_1_is_read_on_and_nothing_is_lost(start: Callable[[], State], folder: Path) -> None:
+    file, past = of_version_1(folder)
+    state = start()
+    memory = state.memory(*KEY)
+    assert memory.recall() == past
+    memory.remember(replace(past, looked=NOON + HOUR, opened=OPENED))
+    for run in (state, start()):
+        assert recalled(run) == replace(past, looked=NOON + HOUR, opened=OPENED)
+        assert recalled(run, ("db", "/srv/db")) == Past(NOON, {"snapshots": {digest(9): stored(digest(9), NOON, NOON)}})
+        assert run.warnings == []
+    assert version_of(file) == VERSION
+
+
+def test_what_a_look_that_had_recalled_nothing_adds_to_a_file_of_version_1_loses_nothing(
+    start: Callable[[], State], folder: Path
+) -> None:
+    file, past = of_version_1(folder)
+    state = start()
+    state.memory("new", "/srv/new").remember(replace(look(NOON, 3), opened=OPENED))
+    assert (recalled(state), version_of(file)) == (past, VERSION)
+    assert recalled(state, ("new", "/srv/new")) == replace(look(NOON, 3), opened=OPENED)
+    assert state.warnings == []
+
+
+def test_runs_that_begin_with_a_file_of_version_1_at_once_bring_it_to_ours_together(
+    start: Callable[[], State], folder: Path
+) -> None:
+    file, past = of_version_1(folder)
+    work = """
+memory = state.memory("own", str(os.getpid()))
+memory.recall()
+memory.remember(look(NOON, os.getpid()))
+print(os.getpid(), *state.warnings)
+state.close()
+"""
+    pids = [int(line) for process in [child(folder, work) for _ in range(4)] for line in said_by(process)]
+    state = start()
+    assert [recalled(state, ("own", str(pid))) for pid in pids] == [look(NOON, pid) for pid in pids]
+    assert (recalled(state), version_of(file)) == (past, VERSION)
+
+
+def test_a_file_of_version_1_is_recalled_as_it_is_where_nothing_is_to_be_written(
+    start: Callable[[], State], folder: Path
+) -> None:
+    file, past = of_version_1(folder)
+    memory = start().memory(*KEY, writing=False)
+    assert memory.recall() == past
+    memory.remember(look(NOON + HOUR, 3))
+    assert (memory.recall(), version_of(file)) == (past, 1)
 
 
 # Places where nothing can be written, or read

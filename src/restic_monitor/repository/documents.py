@@ -40,7 +40,7 @@ _Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 class _Summary(msgspec.Struct):
     total_files_processed: _Count
     total_bytes_processed: _Count
-    backup_end: str | None = None
+    backup_end: object = None
 
 
 class _Lock(msgspec.Struct):
@@ -99,7 +99,7 @@ def _summary(content: msgspec.Raw) -> Summary | None:
         summary = _summaries.decode(content)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-    ended = parse_time(summary.backup_end) if summary.backup_end else None
+    ended = parse_time(summary.backup_end) if isinstance(summary.backup_end, str) else None
     return Summary(ended, summary.total_files_processed, summary.total_bytes_processed)
 
 
