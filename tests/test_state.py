@@ -706,7 +706,7 @@ PRAGMA journal_mode = WAL;
 
 
 def of_version_1(folder: Path) -> tuple[Path, Past]:
-    """A file as it was written before there was a native reader, and what it says of `KEY`. Another repository is in it, too."""
+    """A file as it was written before there was a native reader, and what it says of `KEY`. `db` is in it, too."""
     folder.mkdir(mode=0o700)
     file = folder / "state.sqlite"
     noon = int(NOON.timestamp() * 1_000_000)

@@ -45,6 +45,7 @@ class File:
         if self._connection is None and not self._connect(writing):
             return False
         if writing and not self._pruned:
+            has_tables(self.connection, writing)  # of this version, also where it was opened for reading
             self._pruned = True
             prune(self.connection)
         return True

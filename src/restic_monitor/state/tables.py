@@ -27,6 +27,8 @@ _TABLES = (
 hex digits. `revision` is a new random number with each look, so that a run sees whether another one has written. `content` is
 an `Opened` in JSON."""
 _SINCE_VERSION_2 = _TABLES[2:]
+_NOTHING_OPENED = "CREATE TEMP TABLE IF NOT EXISTS opened (repository, folder, name, content)"
+"""For reading a file of version 1, which may be one that we must not change: this connection's own, not in the file."""
 
 _KEPT = timedelta(days=400)
 """What was not looked at for longer is forgotten."""
@@ -55,7 +57,12 @@ def has_tables(connection: sqlite3.Connection, writing: bool) -> bool:
             if _version(connection) == 0:  # no other run has made them meanwhile
                 _make_tables(connection)
         version = _version(connection)
-    if version == 1 and writing:
+    if writing:
+        connection.execute("DROP TABLE IF EXISTS temp.opened")
+    if version == 1:
+        if not writing:
+            connection.execute(_NOTHING_OPENED)
+            return True
         with transaction(connection, "IMMEDIATE"):
             if _version(connection) == 1:
                 for statement in _SINCE_VERSION_2:
