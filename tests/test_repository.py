@@ -281,6 +281,8 @@ NO_BASE64 = "no base64 where it should be"
         ({"N": (1 << 15) + 1}, NO_SENSE),
         ({"N": 1}, NO_SENSE),
         ({"N": 0}, NO_SENSE),
+        ({"N": 1 << 16, "r": 1}, NO_SENSE),  # for so small a block
+        ({"N": 1 << 20, "r": 1}, NO_SENSE),
         ({"N": -2}, NO_SENSE),
         ({"N": -(1 << 63)}, NO_SENSE),
         ({"r": 0}, NO_SENSE),
@@ -331,7 +333,7 @@ def test_a_key_file_need_not_say_who_made_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("n", "r", "p"), [(1 << 15, 8, 5), (1 << 16, 8, 1), (1 << 7, 1, 1), (1 << 17, 8, 16), (1 << 14, 1, 1024)]
+    ("n", "r", "p"), [(1 << 15, 8, 5), (1 << 16, 8, 1), (1 << 15, 1, 1), (1 << 17, 8, 16), (1 << 14, 1, 1024)]
 )
 def test_what_restic_makes_and_the_most_that_is_allowed_is_read(n: int, r: int, p: int) -> None:
     keys.read(json_bytes(key_file() | {"N": n, "r": r, "p": p}))

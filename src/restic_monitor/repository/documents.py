@@ -18,6 +18,8 @@ from restic_monitor.repository import ID, Damaged
 T = TypeVar("T")
 
 _VERSIONS = (1, 2)
+_STRINGS = 1_250_000
+"""Each takes 50 bytes more than its letters: without a limit, 6 KB of a compressed file become 1.4 GB of short paths."""
 
 
 class Record(msgspec.Struct):
@@ -64,6 +66,8 @@ _summaries = msgspec.json.Decoder(_Summary)
 
 def read_snapshot(name: str, content: bytes) -> Snapshot:
     """Of a file of this name. Raises Damaged."""
+    if content.count(b'"') > 2 * _STRINGS:
+        raise Damaged("more strings than any snapshot has")
     record = _decoded(_record, content, "no snapshot")
     record.id = name
     record.paths = sorted(record.paths or ())  # as restic prints them

@@ -99,6 +99,8 @@ def read(content: bytes) -> Sealed:
         raise Damaged("the parameters of its key derivation make no sense")
     if 128 * file.r * (file.N + file.p) > _MEMORY_LIMIT_BYTES or file.N * file.r * file.p > _WORK_LIMIT:
         raise Damaged("its key derivation would cost more than any that restic makes")
+    if file.N.bit_length() > 16 * file.r:  # RFC 7914, 6; OpenSSL would say that memory is short
+        raise Damaged("the parameters of its key derivation make no sense")
     return Sealed(KeyFile(file.username, file.hostname, parse_time(file.created)), file)
 
 
