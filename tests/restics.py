@@ -137,10 +137,13 @@ def small_file() -> Path:
     return file
 
 
-def make_repository(path: Path, restic_version: str = VERSIONS[-1], snapshots: Iterable[Backup] = ()) -> Repository:
-    """A repository at `path`, which must not exist, with these snapshots. It is a copy of its version's template."""
+def make_repository(
+    path: Path, restic_version: str = VERSIONS[-1], snapshots: Iterable[Backup] = (), *, version: int = 2
+) -> Repository:
+    """A repository at `path`, which must not exist, with these snapshots. It is a copy of its restic's template; `version` is
+    that of the format."""
     restic = require(f"restic-{restic_version}")
-    shutil.copytree(template(restic), path)
+    shutil.copytree(template(restic, version), path)
     repository = Repository(path, restic)
     for snapshot in snapshots:
         repository.backup(snapshot)
@@ -148,20 +151,20 @@ def make_repository(path: Path, restic_version: str = VERSIONS[-1], snapshots: I
 
 
 @cache
-def template(restic: Path) -> Path:
+def template(restic: Path, version: int = 2) -> Path:
     """An empty repository made with this restic, once per checkout: `restic init` takes 2 s, to calibrate its key.
 
-    The key is a light one. Below .cache, named by the whole version and the password. Workers of pytest-xdist wait for
-    each other.
+    The key is a light one. Below .cache, named by the format, the whole version of restic and the password. Workers of
+    pytest-xdist wait for each other.
     """
     folder = CHECKOUT / ".cache" / "test-templates"
     folder.mkdir(parents=True, exist_ok=True)
-    made = folder / re.sub("[^a-z0-9.]+", "-", f"{version_of(restic)} {PASSWORD}")
+    made = folder / re.sub("[^a-z0-9.]+", "-", f"v{version} {version_of(restic)} {PASSWORD}")
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not made.exists():
             with tempfile.TemporaryDirectory(dir=folder) as unfinished:
-                Repository(Path(unfinished, "repository"), restic).run("init")
+                Repository(Path(unfinished, "repository"), restic).run("init", "--repository-version", str(version))
                 lighten_key(Path(unfinished, "repository"))
                 Path(unfinished, "repository").rename(made)
     return made

@@ -15,6 +15,8 @@ import shlex
 import shutil
 import signal
 import subprocess
+import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -24,14 +26,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.ciphers import Cipher
-from cryptography.hazmat.primitives.ciphers.algorithms import AES
-from cryptography.hazmat.primitives.ciphers.modes import CTR, ECB
-from cryptography.hazmat.primitives.poly1305 import Poly1305
 
 from conftest import Run
 from looks import Outcome, run_on, script
 from proxy import Proxy
+from repositories import Sealer, json_bytes, key_file, lock, snapshot, write_repository
 from restics import PASSWORD, VERSIONS, Backup, Repository, make_repository, require
 from servers import S3, Rest
 from sshd import Sftp
@@ -133,24 +132,17 @@ def master_key(repository: Repository) -> bytes:
     return b"".join(map(base64.b64decode, parts))
 
 
-def sealed(key: bytes, plaintext: bytes) -> bytes:
-    """restic's doc/design.rst, "Keys, Encryption and MAC"."""
-    nonce = os.urandom(16)
-    ciphertext = Cipher(AES(key[:32]), CTR(nonce)).encryptor().update(plaintext)
-    one_time = key[48:] + Cipher(AES(key[32:48]), ECB()).encryptor().update(nonce)
-    return nonce + ciphertext + Poly1305.generate_tag(one_time, ciphertext)
-
-
 def a_snapshot(repository: Repository, key: bytes, moment: datetime, host: str = "web1", **fields: Any) -> Path:
     document = {"time": moment.isoformat(), "tree": "0" * 64, "paths": ["/srv"], "hostname": host, "username": "root", **fields}
-    return store(repository, "snapshots", sealed(key, json.dumps(document).encode()))
+    return store(repository, "snapshots", Sealer(key).seal(json.dumps(document).encode()))
 
 
 def many(repository: Repository, count: int) -> None:
-    """One an hour."""
+    """One an hour, with its file's time."""
     key, summary = master_key(repository), {"total_files_processed": 100, "total_bytes_processed": 100_000}
     for number in range(count):
-        a_snapshot(repository, key, datetime.now(UTC) - (number + 1) * HOUR, summary=summary)
+        hours = (number + 1) * HOUR
+        age(a_snapshot(repository, key, datetime.now(UTC) - hours, summary=summary), hours)
 
 
 def finding(outcome: Outcome) -> str:
@@ -228,11 +220,11 @@ def test_a_snapshot_that_is_forgotten_no_longer_counts(made: Repository, at: At)
     assert "(limit 1d" in outcome.message
 
 
-def test_a_password_that_was_revoked_is_noticed_though_no_snapshot_is_new(made: Repository, at: At, tmp_path: Path) -> None:
+def test_a_password_that_was_revoked_is_noticed_though_no_snapshot_is_new(made: Repository, at: At, add_key: AddKey) -> None:
     look = at(made)
     look()
     (ours,) = files(made, "keys")
-    add_key(made, tmp_path)
+    add_key(made)
     replace(made, password=OTHER_PASSWORD).run("key", "remove", ours.name)
     for _ in range(2):
         outcome = look()
@@ -241,13 +233,30 @@ def test_a_password_that_was_revoked_is_noticed_though_no_snapshot_is_new(made: 
     assert look().status in ("up", "warn")
 
 
-def add_key(repository: Repository, folder: Path) -> Path:
-    """Of somebody else; the file of the key."""
+AddKey = Callable[[Repository], Path]
+
+
+def _added_by_restic(repository: Repository) -> Path:
     before = set(files(repository, "keys"))
-    (folder / "new-password").write_text(OTHER_PASSWORD)
-    repository.run("key", "add", "--new-password-file", str(folder / "new-password"), "--user", "mallory", "--host", "attic")
+    with tempfile.NamedTemporaryFile("w", suffix="-password") as new:
+        print(OTHER_PASSWORD, file=new, flush=True)
+        repository.run("key", "add", "--new-password-file", new.name, "--user", "mallory", "--host", "attic")
     (added,) = set(files(repository, "keys")) - before
     return added
+
+
+def _added_lightly(repository: Repository) -> Path:
+    now = datetime.now().astimezone().isoformat()
+    document = key_file(OTHER_PASSWORD, master_key(repository), username="mallory", hostname="attic", created=now)
+    return store(repository, "keys", json_bytes(document))
+
+
+@pytest.fixture(params=[_added_lightly, pytest.param(_added_by_restic, marks=pytest.mark.slow)])
+def add_key(request: pytest.FixtureRequest) -> AddKey:
+    """Gives a repository a key of somebody else, and returns its file. One of restic's takes it a second to make, and to open
+    half of one."""
+    made: AddKey = request.param
+    return made
 
 
 def test_neither_the_password_nor_a_key_stands_in_the_state(made: Repository, at: At) -> None:
@@ -260,6 +269,17 @@ def test_neither_the_password_nor_a_key_stands_in_the_state(made: Repository, at
     for name, secret in parts.items():
         for shown in (secret, secret.hex().encode(), base64.b64encode(secret).rstrip(b"="), secret.hex().upper().encode()):
             assert shown not in kept, name
+
+
+def test_what_each_restic_wrote_is_read_and_remembered(tmp_path: Path, at: At, restic_version: str) -> None:
+    made = three(tmp_path / "repo", restic_version)
+    lock, pid = leave_lock(made, "backup", "--stdin")
+    age(lock, 2 * HOUR)
+    newest = json.loads(made.run("snapshots", "--json", "--no-lock"))[-1]
+    look = at(made)
+    for seen in (look(), look.without_password()):
+        assert (seen.status, seen.result["snapshots"], seen.result["newest_id"]) == ("warn", 3, newest["id"])
+        assert f"@{os.uname().nodename} pid {pid})" in finding(seen)
 
 
 # What is damaged
@@ -305,7 +325,7 @@ FORGED = [
 
 @pytest.mark.parametrize(("plaintext", "reason"), FORGED[:-1])
 def test_a_snapshot_that_makes_no_sense_is_down_with_its_name(made: Repository, at: At, plaintext: bytes, reason: str) -> None:
-    forged = store(made, "snapshots", sealed(master_key(made), plaintext))
+    forged = store(made, "snapshots", Sealer(master_key(made)).seal(plaintext))
     outcome = at(made)()
     assert (outcome.status, outcome.result["snapshots"]) == ("down", 3)
     assert f"{forged.name[:8]} ({reason})" in outcome.message
@@ -386,10 +406,22 @@ def test_a_config_that_is_missing_or_damaged_is_down(made: Repository, at: At, c
     config, key = made.path / "config", master_key(made)
     config.unlink()
     if content is not None:
-        config.write_bytes(content if isinstance(content, bytes) else sealed(key, json.dumps(content).encode()))
+        config.write_bytes(content if isinstance(content, bytes) else Sealer(key).seal(json.dumps(content).encode()))
     outcome = at(made)()
     assert (outcome.status, outcome.result["snapshots"]) == ("down", 3)
     assert f"the repository's config is damaged: {reason}; put it back from a copy" in finding(outcome)
+
+
+def test_a_config_that_is_lost_after_the_first_look_is_noticed_until_it_is_back(made: Repository, at: At) -> None:
+    look, config = at(made), made.path / "config"
+    assert look().status == "up"
+    config.rename(made.path.parent / "lost")
+    for _ in range(2):
+        outcome = look()
+        assert (outcome.status, outcome.result["snapshots"]) == ("down", 3)
+        assert "the repository's config is damaged: missing; put it back from a copy" in finding(outcome)
+    (made.path.parent / "lost").rename(config)
+    assert look().status == "up"
 
 
 # Locks
@@ -441,6 +473,18 @@ def test_an_old_lock_warns_with_its_owner_and_is_opened_once(made: Repository, a
         assert re.search(told, finding(seen)), seen.result
 
 
+def test_an_old_exclusive_lock_says_that_nobody_backs_up(made: Repository, at: At) -> None:
+    """`prune` takes one, and leaves it when it is killed."""
+    document = lock(datetime.now(UTC) - 2 * HOUR, "nas", 4711, exclusive=True)
+    age(store(made, "locks", Sealer(master_key(made)).seal(json_bytes(document))), 2 * HOUR)
+    outcome = at(made)()
+    assert (outcome.status, outcome.result["snapshots"]) == ("warn", 3)
+    told = (
+        r"a lock is 2h( 0m)? old \(root@nas pid 4711, exclusive: no backup gets in\); when no restic is running: restic unlock"
+    )
+    assert re.search(told, finding(outcome)), outcome.result
+
+
 def test_how_old_a_lock_may_be_is_configured(made: Repository, at: At) -> None:
     look = at(made)
     lock, _ = leave_lock(made, "backup", "--stdin")
@@ -462,10 +506,10 @@ def test_a_damaged_old_lock_warns_by_its_age(made: Repository, at: At) -> None:
 # Keys that came, snapshots that went
 
 
-def test_a_new_key_is_told_once_with_who_made_it_and_when(made: Repository, at: At, tmp_path: Path) -> None:
+def test_a_new_key_is_told_once_with_who_made_it_and_when(made: Repository, at: At, add_key: AddKey) -> None:
     look = at(made)
     look()
-    new = add_key(made, tmp_path)
+    new = add_key(made)
     outcome = look.without_password()
     assert outcome.status == "warn"
     today = datetime.now().astimezone()
@@ -559,13 +603,24 @@ def test_an_empty_password_file_is_told(shelf: Repository, at: At) -> None:
     assert (look().status, look().message) == ("unknown", "ERROR the password is empty")
 
 
-def test_a_repository_without_a_password_is_read_when_that_is_meant(run: Run, tmp_path: Path) -> None:
-    repository = Repository(tmp_path / "repo", require("restic-0.19"), password="")
+def _made_by_restic(path: Path) -> None:
+    repository = Repository(path, require("restic-0.19"), password="")
     repository.run("--insecure-no-password", "init")
     repository.run("--insecure-no-password", "backup", "--quiet", __file__)
-    env = {"RESTIC_PASSWORD": ""}
-    assert run_on(run, repository.path, NO_RESTIC, env=env, mode="native", insecure_no_password=True).status == "up"
-    assert run_on(run, repository.path, NO_RESTIC, env=env, mode="auto", insecure_no_password=True).result["source"] == "native"
+
+
+def _made_lightly(path: Path) -> None:
+    write_repository(path, [snapshot(FRESH.time)], password="")
+
+
+@pytest.mark.parametrize("make", [_made_lightly, pytest.param(_made_by_restic, marks=pytest.mark.slow)])
+def test_a_repository_without_a_password_is_read_when_that_is_meant(
+    run: Run, tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    make(tmp_path / "repo")
+    keys: dict[str, Any] = {"env": {"RESTIC_PASSWORD": ""}, "insecure_no_password": True}
+    assert run_on(run, tmp_path / "repo", NO_RESTIC, mode="native", **keys).status == "up"
+    assert run_on(run, tmp_path / "repo", NO_RESTIC, mode="auto", **keys).result["source"] == "native"
 
 
 def test_the_key_that_is_hinted_at_is_tried_first(s3: S3, shelf: Repository, at: At, tmp_path: Path) -> None:
@@ -591,55 +646,74 @@ def _nobodys() -> str:
 # The time limit
 
 
-class Slow(Proxy):
-    """Answers each request for a snapshot only after a while."""
+class Gate(Proxy):
+    """Lets so many requests for snapshots through; all others wait until it is opened."""
 
-    seconds = 1.5
+    def __init__(self, target: str, places: int) -> None:
+        super().__init__(target)
+        self._places, self._opened = threading.Semaphore(places), threading.Event()
+        self._under_way = 0
+        self._changed = threading.Condition()
 
     def forward(self, method: str, path: str, headers: Iterable[tuple[str, str]], body: bytes) -> tuple[HTTPResponse, bytes]:
-        if "/snapshots/" in path:
-            time.sleep(self.seconds)
-        return super().forward(method, path, headers, body)
+        self._count(+1)
+        try:
+            if "/snapshots/" in path and not self._places.acquire(blocking=False):
+                self._opened.wait()
+            return super().forward(method, path, headers, body)
+        finally:
+            self._count(-1)
+
+    def open(self) -> None:
+        """Returns when all is quiet: whoever had asked has its answer, or is gone."""
+        self._opened.set()
+        with self._changed:
+            while self._under_way or self._changed.wait(0.2):
+                self._changed.wait(0.2)
+
+    def _count(self, by: int) -> None:
+        with self._changed:
+            self._under_way += by
+            self._changed.notify_all()
+
+    def __exit__(self, *_: object) -> None:
+        self._opened.set()
+        super().__exit__()
 
 
-def test_a_first_reading_that_the_time_limit_ends_is_read_on_by_the_next_look(s3: S3, at: At, tmp_path: Path) -> None:
+READ = 20
+"""What comes through the gate before the time limit."""
+
+
+def test_a_first_reading_that_the_time_limit_ends_is_up_and_read_on_by_the_next_look(s3: S3, at: At) -> None:
     (s3.folder / "native-slow").mkdir()
     repository = make_repository(s3.folder / "native-slow" / "repo")
     many(repository, 200)
-    with Slow(s3.endpoint) as proxy:
-        look = at(repository, replace(s3, endpoint=proxy.url).location("native-slow/repo"), s3.env, timeout="5s")
-        first = look(max_shrink="50%")
-        read = re.search(r"(\d+) of 200 snapshot files read in time", first.message)
-        assert first.status == "unknown", first.result
-        assert read, first.result
-        assert 0 < int(read[1]) < 200
-        assert "max_shrink cannot be judged yet" in finding(first)
-        proxy.seconds = 0
+    with Gate(s3.endpoint, READ) as proxy:
+        look = at(repository, replace(s3, endpoint=proxy.url).location("native-slow/repo"), s3.env)
+        first = look(timeout="3s")
+        assert first.status == "up", first.result
+        assert f"{READ} of 200 snapshot files read in time: the next look reads on" in first.result["notes"]
+        proxy.open()
         proxy.forget()
-        second = look(max_shrink="50%", timeout="60s")
+        second = look(max_shrink="50%")
         assert (second.status, second.result["snapshots"]) == ("up", 200)
-        assert sum("/snapshots/" in seen.path for seen in proxy.seen) <= 200 - int(read[1]) + 48  # were under way
-        assert look.without_password(timeout="60s").status == "up"
+        assert sum("/snapshots/" in seen.path for seen in proxy.seen) == 200 - READ
+        assert look.without_password().status == "up"
 
 
-def test_what_is_proved_when_the_time_limit_ends_the_reading_is_up(s3: S3, at: At) -> None:
+def test_what_the_time_limit_leaves_open_is_unknown_and_what_is_proved_is_up(s3: S3, at: At) -> None:
     (s3.folder / "native-proved").mkdir()
     repository = make_repository(s3.folder / "native-proved" / "repo")
-    key = master_key(repository)
-    for number in range(200):
-        a_snapshot(repository, key, datetime.now(UTC) - (number + 1) * HOUR)
-    expect = {"web": {"host": "web1"}, "db": {"host": "db1"}}
-    with Slow(s3.endpoint) as proxy:
+    many(repository, 200)
+    expect = {"web": {"host": "web1"}, "db": {"host": "db1"}, "shrunk": {"host": "web1", "max_shrink": "50%"}}
+    with Gate(s3.endpoint, READ) as proxy:
         url = replace(s3, endpoint=proxy.url).location("native-proved/repo")
-        look = at(repository, url, s3.env, timeout="5s", max_age="100d")
-        outcome = look("--no-push")
-        assert outcome.status == "up", outcome.result
-        (note,) = [note for note in outcome.result["notes"] if "read in time" in note]
-        assert re.fullmatch(r"\d+ of 200 snapshot files read in time: the next look reads on", note)
-        lines = {line["name"]: line for line in look(expect=expect).result["lines"]}
-        assert lines["web"]["status"] == "up"
-        assert lines["db"]["status"] == "unknown", "it may be among the others"
-        assert re.search(r"\d+ of 200 snapshot files read in time", lines["db"]["message"])
+        outcome = at(repository, url, s3.env, timeout="3s", expect=expect)()
+    lines = {line["name"]: line for line in outcome.result["lines"]}
+    assert {name: line["status"] for name, line in lines.items()} == {"web": "up", "db": "unknown", "shrunk": "unknown"}
+    assert f"{READ} of 200 snapshot files read in time" in lines["db"]["message"], "it may be among the others"
+    assert "max_shrink cannot be judged yet" in lines["shrunk"]["message"]
 
 
 # Which way

@@ -5,13 +5,10 @@ Each restic writes, in both versions of the format, what only it would write; ea
 
 from __future__ import annotations
 
-import fcntl
 import itertools
 import json
 import os
-import re
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -31,7 +28,7 @@ from restic_monitor.model import Observation, Snapshot
 from restic_monitor.probes.native import Native
 from restic_monitor.probes.native.password import Password
 from restic_monitor.secret import Redactor
-from restics import CHECKOUT, PASSWORD, VERSIONS, Backup, Repository, lighten_key, make_repository, require, version_of
+from restics import PASSWORD, VERSIONS, Backup, Repository, make_repository, require
 from servers import S3, Rest
 from sshd import Sftp
 
@@ -77,30 +74,6 @@ def assert_same(path: Path, reader: str, snapshots: int, password: str = PASSWOR
 # Repositories that restics write
 
 
-def empty_repository(path: Path, writer: str, version: int) -> Repository:
-    """At `path`, which must not exist, in this version of the format, with a light key."""
-    if version == 2:
-        return make_repository(path, writer)
-    restic = require(f"restic-{writer}")
-    shutil.copytree(template_v1(restic), path)
-    return Repository(path, restic)
-
-
-def template_v1(restic: Path) -> Path:
-    """As `restics.template`, in the format's first version."""
-    folder = CHECKOUT / ".cache" / "test-templates"
-    folder.mkdir(parents=True, exist_ok=True)
-    made = folder / re.sub("[^a-z0-9.]+", "-", f"v1 {version_of(restic)} {PASSWORD}")
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not made.exists():
-            with tempfile.TemporaryDirectory(dir=folder) as unfinished:
-                Repository(Path(unfinished, "repository"), restic).run("init", "--repository-version", "1")
-                lighten_key(Path(unfinished, "repository"))
-                Path(unfinished, "repository").rename(made)
-    return made
-
-
 @dataclass(frozen=True)
 class Written:
     """What a restic wrote, and how many snapshots it must be."""
@@ -131,7 +104,7 @@ TAGS: tuple[tuple[str, ...], ...] = ((), ("nightly",), ("b", "a", "a"), ("größ
 
 def write(folder: Path, writer: str, version: int) -> Written:
     """One repository with all that restic writes of itself."""
-    repository, count = empty_repository(folder / "repo", writer, version), 0
+    repository, count = make_repository(folder / "repo", writer, version=version), 0
     odd = odd_files(folder / "odd")
     for n, host in enumerate(HOSTS):
         paths = [[odd[-1]], odd, odd[:2]][n % 3]
@@ -157,13 +130,13 @@ def change(repository: Repository, writer: str) -> None:
 
 
 def copied_from_another(folder: Path, repository: Repository, writer: str, version: int) -> int:
-    other = empty_repository(folder / "other", writer, version)
+    other = make_repository(folder / "other", writer, version=version)
     other.backup(Backup(NIGHT - timedelta(days=1), "elsewhere", ["copied"]))
     repository.run("copy", "--from-repo", str(other.path), env={"RESTIC_FROM_PASSWORD": PASSWORD})
     return 1
 
 
-QUICK = (("0.14", 1), ("0.19", 2))
+QUICK = (("0.19", 2),)
 WRITERS = [
     pytest.param(*each, id=f"by-{each[0]}-v{each[1]}", marks=() if each in QUICK else pytest.mark.slow)
     for each in itertools.product(VERSIONS, FORMATS)
@@ -195,7 +168,7 @@ def test_what_each_restic_wrote_is_the_same_by_ourselves_and_by_each_restic(
 @pytest.mark.parametrize("snapshots", [0, 1])
 @pytest.mark.parametrize("version", FORMATS)
 def test_none_and_one(tmp_path: Path, restic_version: str, version: int, snapshots: int) -> None:
-    repository = empty_repository(tmp_path / "repo", restic_version, version)
+    repository = make_repository(tmp_path / "repo", restic_version, version=version)
     for n in range(snapshots):
         repository.backup(Backup(NIGHT + timedelta(hours=n)))
     assert_same(repository.path, restic_version, snapshots)
@@ -210,7 +183,7 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, int], Path
 
     def make(writer: str, version: int) -> Path:
         folder = tmp_path_factory.mktemp("keyed")
-        repository = empty_repository(folder / "repo", writer, version)
+        repository = make_repository(folder / "repo", writer, version=version)
         repository.backup(Backup(NIGHT))
         for n, password in enumerate(PASSWORDS[1:]):
             (folder / f"new-{n}").write_text(password)
