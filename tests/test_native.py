@@ -27,7 +27,7 @@ from typing import Any
 
 import pytest
 
-from conftest import Run
+from conftest import Run, Unprivileged
 from looks import Outcome, run_on, script
 from proxy import Proxy
 from repositories import Sealer, json_bytes, key_file, lock, snapshot, write_repository
@@ -348,6 +348,40 @@ def test_a_damaged_key_warns_and_another_opens(made: Repository, at: At) -> None
     outcome = at(made)()
     assert (outcome.status, outcome.result["snapshots"]) == ("warn", 3)
     assert "damaged: keys/00000000 (its content is not what its name says); put the key back" in finding(outcome)
+
+
+def test_a_damaged_key_that_is_new_is_told_until_it_is_gone(made: Repository, at: At) -> None:
+    look, broken = at(made), made.path / "keys" / ("f" * 64)
+    assert look().status == "up"
+    broken.write_bytes(b"no key at all, and longer than 32 bytes")
+    for _ in range(3):
+        outcome = look()
+        assert outcome.status == "warn"
+        assert "damaged: keys/ffffffff (its content is not what its name says)" in finding(outcome)
+    broken.unlink()
+    assert look().status == "up"
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_without_a_key_nobody_can_look_and_the_message_says_what_to_do(made: Repository, at: At, known: bool) -> None:
+    look, (key,) = at(made), files(made, "keys")
+    if known:
+        assert look().status == "up"
+    key.unlink()
+    told = "ERROR no key in the repository, so nobody can open it: put the files of keys/ back"
+    assert (look().status, look().message) == ("unknown", told)
+
+
+def test_keys_that_may_not_be_listed_are_told(shelf: Repository, at: At, unprivileged: Unprivileged) -> None:
+    """The server there is another user's."""
+    repository = copy_of(shelf, unprivileged.folder / "repo")
+    for folder in ("", "snapshots", "locks"):
+        (repository.path / folder).chmod(0o755)
+    (repository.path / "keys").chmod(0)
+    served = f"sftp.command={unprivileged.prefix}{require('sftp-server')}"
+    outcome = at(repository, f"sftp:nas:{repository.path}", restic_options=[served])()
+    told = "ERROR keys/ may not be listed, so nothing can be opened: let these credentials list it"
+    assert (outcome.status, outcome.message) == ("unknown", told)
 
 
 def test_with_the_only_key_damaged_nobody_can_look(made: Repository, at: At) -> None:

@@ -99,7 +99,9 @@ class Opening:
         password = self.password.reveal(deadline)
         names = self._in_order()
         if not names:
-            raise ProbeError(Code.ERROR, "no key can be seen in the repository, so nothing can be opened")
+            denied = "keys/ may not be listed, so nothing can be opened: let these credentials list it"
+            gone = "no key in the repository, so nobody can open it: put the files of keys/ back"
+            raise ProbeError(Code.ERROR, denied if "keys" in self.inventory.denied else gone)
         found.opened["keys"] = {}
         for name in names[: keys.TRIED]:
             if key := self._opened(name, password, found, deadline):
