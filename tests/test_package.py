@@ -73,7 +73,7 @@ def test_the_sdist_has_the_whole_checkout(packages: Packages) -> None:
 def test_the_wheel_from_the_sdist_is_the_wheel_from_the_checkout_byte_for_byte(packages: Packages, tmp_path: Path) -> None:
     filters: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # not before 3.11.4
     with tarfile.open(packages.sdist) as sdist:
-        sdist.extractall(tmp_path, **filters)  # noqa: S202 - our own
+        sdist.extractall(tmp_path, **filters)
     (source,) = tmp_path.iterdir()
     build(source, tmp_path / "dist", "--target", "wheel")
     assert (tmp_path / "dist" / packages.wheel.name).read_bytes() == packages.wheel.read_bytes()
