@@ -519,6 +519,7 @@ def yaml(node: Any) -> str:
 @given(FILES)
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example({"repositories": {"web": {key: {"from_file": "\0"} for key in REPOSITORY}}})
+@example({"repositories": {"web\n": None, "password": None}})
 def test_any_tree_below_the_known_keys_is_built_or_refused_with_sentences(tmp_path: Path, file: dict[str, Any]) -> None:
     for env in ({}, {"RESTIC_PASSWORD": "x", "CREDENTIALS_DIRECTORY": str(tmp_path), "A": "1d"}):
         refusal = ""

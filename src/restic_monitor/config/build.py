@@ -20,7 +20,7 @@ from restic_monitor.config.ways import Way, Ways
 from restic_monitor.environment import Layer, Variable
 from restic_monitor.errors import UsageError
 from restic_monitor.http import Http
-from restic_monitor.model import Repository
+from restic_monitor.model import Repository, one_line
 from restic_monitor.receivers import uptime_kuma
 from restic_monitor.state import State
 
@@ -83,7 +83,7 @@ class Builder:
                     raise UsageError(f"{name} is a line of {owner.name}, and is looked at with it: run {owner.name}")
                 close = difflib.get_close_matches(name, blocks, 1)
                 hint = f"did you mean {close[0]}? There are" if close else "there are"
-                raise UsageError(f"no repository is called {name!r}; {hint}: {', '.join(blocks) or 'none'}")
+                raise UsageError(f"no repository is called {name!r}; {hint}: {one_line(', '.join(blocks)) or 'none'}")
             if not self.draft.enabled(blocks[name]):
                 raise UsageError(f"{name} is not enabled; see its enabled: in {self.draft.file}, or in defaults")
         wanted = set(names) or set(blocks)
@@ -153,7 +153,7 @@ class Builder:
         return self.values.unreadable(environment["RESTIC_PASSWORD_FILE"].value, setting)
 
     def _no_password(self, blocks: Sequence[Block]) -> None:
-        names = ", ".join(block.name for block in blocks[:5])
+        names = ", ".join(one_line(block.name) for block in blocks[:5])
         more = f" and {len(blocks) - 5} more" if len(blocks) > 5 else ""
         self.draft.problems.add(
             blocks[0].place,
