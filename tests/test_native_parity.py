@@ -11,13 +11,14 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 import repositories
 from looks import look, probe
@@ -58,7 +59,7 @@ def whole(seen: Observation) -> list[Snapshot]:
     """By id, without what is not restic's. A look that left something out would be no comparison."""
     assert seen.snapshots is not None
     assert (seen.unreadable, seen.partly, dict(seen.damaged)) == ((), None, {})
-    return sorted((replace(each, **OWN_FIELDS) for each in seen.snapshots), key=lambda each: each.id)  # type: ignore[arg-type]
+    return sorted((replace(each, **OWN_FIELDS) for each in seen.snapshots), key=lambda each: each.id)
 
 
 def assert_same(path: Path, reader: str, snapshots: int, password: str = PASSWORD) -> list[Snapshot]:

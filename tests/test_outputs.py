@@ -13,11 +13,12 @@ import sys
 import termios
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from fcntl import ioctl
 
 import pytest
+from msgspec.structs import replace
 
 from conftest import Run
 from desk import ASLEEP, EMPTY, FRESH, STALE, WRONG_PASSWORD, Desk

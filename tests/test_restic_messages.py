@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 import re
 import time
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from looks import a_snapshot, failure, fake_restic, is_gone, listing, look, pid_of, probe
 from restic_monitor.model import Observation, Snapshot, Summary

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+
+from msgspec import Struct
 
 from restic_monitor import history
 from restic_monitor.backends import FOLDERS, Backend, BackendError, Entries, Entry, Kind
@@ -107,8 +108,7 @@ def names(backend: Backend, deadline: float) -> set[str]:
         raise
 
 
-@dataclass(frozen=True, slots=True)
-class Inventory:
+class Inventory(Struct, frozen=True):
     """A repository's files by one listing, beside what is remembered. Moments are on the store's clock, where it shows one."""
 
     seen: Listed

@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
+from msgspec import Struct
+
 from restic_monitor.secret import redact_urls
 
 SCHEMES = ("azure", "b2", "gs", "local", "rclone", "rest", "s3", "sftp", "swift")
@@ -63,13 +65,11 @@ def _unquoted(value: str) -> tuple[str, ...]:
     return inner, inner.replace(quote * 2, quote)
 
 
-@dataclass(frozen=True, slots=True)
-class Local:
+class Local(Struct, frozen=True):
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class S3:
+class S3(Struct, frozen=True):
     """`endpoint` is HOST or HOST:PORT, `bucket` is never "". `prefix` begins with / where the URL has `bucket//prefix`:
     so do the keys then."""
 
@@ -80,8 +80,7 @@ class S3:
     """https; what does not say http is."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sftp:
+class Sftp(Struct, frozen=True):
     """`host` is an IPv6 address without brackets, too; `user` and `port` are "" for ssh to decide. `path` is relative to
     where the server begins unless it starts with /; "." is that place itself."""
 
@@ -106,30 +105,26 @@ class Rclone:
     remote: str = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class B2:
+class B2(Struct, frozen=True):
     bucket: str
     prefix: str
 
 
-@dataclass(frozen=True, slots=True)
-class Azure:
+class Azure(Struct, frozen=True):
     """A `prefix` of "." is restic's for `azure:container:`, and means none."""
 
     container: str
     prefix: str
 
 
-@dataclass(frozen=True, slots=True)
-class Gs:
+class Gs(Struct, frozen=True):
     """A `prefix` of "." is restic's for `gs:bucket:`, and means none."""
 
     bucket: str
     prefix: str
 
 
-@dataclass(frozen=True, slots=True)
-class Swift:
+class Swift(Struct, frozen=True):
     """`prefix` is as written; restic cleans it in names only."""
 
     container: str

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Protocol
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 
 class Status(enum.IntEnum):
@@ -47,8 +49,7 @@ class Code(enum.StrEnum):
     """What was seen does not suffice to tell."""
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
+class Summary(Struct, frozen=True):
     """What restic ≥ 0.17 wrote down at the end of a backup: when that was, and what it had read in all."""
 
     ended: datetime | None
@@ -56,8 +57,7 @@ class Summary:
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(Struct, frozen=True):
     """One restic snapshot. `time` is the start of its backup, by the clock of its host; `host` is "" and `paths`, `tags` are ()
     where it has none. `original` is the snapshot that it was made of (`tag`, `rewrite`, `copy`), "" for none."""
 
@@ -76,8 +76,7 @@ class Snapshot:
     tree: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(Struct, frozen=True):
     """A file of a repository, seen from outside: it was stored between `after` and `before`. Both are the same moment where
     the store tells times. `after` is None when no earlier look is known that did not have it."""
 
@@ -90,8 +89,7 @@ class Stored:
         return self.after == self.before
 
 
-@dataclass(frozen=True, slots=True)
-class Lock:
+class Lock(Struct, frozen=True):
     """What stands in a lock: since when it is held and by whom; "" and 0 for what it does not say."""
 
     time: datetime
@@ -101,8 +99,7 @@ class Lock:
     exclusive: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class KeyFile:
+class KeyFile(Struct, frozen=True):
     """What stands in a key for everybody to read: who made it, on which host, and when."""
 
     user: str = ""
@@ -110,8 +107,7 @@ class KeyFile:
     created: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(Struct, frozen=True):
     """A file of a repository that was read, with the size and the time that it had in the listing. What it holds is one of
     three; a key is among them when our password opens it."""
 
@@ -123,8 +119,7 @@ class Opened:
     key: KeyFile | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Folder:
+class Folder(Struct, frozen=True):
     """The files of `snapshots`, `locks` or `keys` that count, and what changed since the last successful look.
 
     `appeared` and `vanished` are None when there is no earlier look to compare with.
@@ -135,8 +130,7 @@ class Folder:
     vanished: tuple[str, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Past:
+class Past(Struct, frozen=True):
     """What is remembered of the last successful look at a repository: when its listing began (on the store's clock, where it
     shows one), its files by folder and name, and what was noted once and needs no second note."""
 
@@ -149,8 +143,7 @@ class Past:
     """What was read, by folder and name. A snapshot in there has neither `stored` nor `proved`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Observation:
+class Observation(Struct, frozen=True):
     """What one look at a repository saw. A field that nobody filled is None, which is not the same as empty."""
 
     source: str
@@ -186,8 +179,7 @@ class Observation:
         return "{:,} of {:,} snapshot files read in time".format(*(self.partly or (0, 0)))
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """What one check decided. `message` has no state word of its own: `Result` puts the code in front."""
 
     check: str
@@ -206,8 +198,7 @@ SUMMED_UP = "expect"
 """The `check` of the verdict that sums up the lines of expectations."""
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(Struct, frozen=True):
     """What is expected of a part of a repository (one host, one tag), judged. `snapshots` is how many belong to it."""
 
     name: str
@@ -216,8 +207,7 @@ class Line:
     max_age: timedelta | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(Struct, frozen=True):
     """How telling one receiver ended. `message` says why it did not work, or what `Dry` would have sent; never a token."""
 
     accepted: bool
@@ -232,8 +222,7 @@ MESSAGE_LIMIT = 200
 """Characters. SMS and some chat services lose longer notifications; Uptime Kuma puts its monitor's name in front."""
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(Struct, frozen=True):
     """What one look means for one watch, or for one line of it. Status, code and message come from the verdicts, so that they
     cannot disagree."""
 
@@ -312,8 +301,7 @@ class Result:
         return sum(len(part.watch.receivers) for part in self.parts)
 
 
-@dataclass(frozen=True, slots=True)
-class Looking:
+class Looking(Struct, frozen=True):
     """A look has begun."""
 
     name: str
@@ -391,8 +379,7 @@ class Receiver(Protocol):
         """What `send` would say, without the address."""
 
 
-@dataclass(frozen=True, slots=True)
-class Watch:
+class Watch(Struct, frozen=True):
     """What is asked about a repository, or expected of a part of it, and who is told.
 
     `max_age` is None where a schedule or expectations say it. With `expect` their lines, summed up, come first among the
@@ -416,8 +403,7 @@ class Watch:
         return replace(self, receivers=changed(self.receivers), tell=tell)
 
 
-@dataclass(frozen=True, slots=True)
-class Repository:
+class Repository(Struct, frozen=True):
     """One repository to look at: ready-made parts, nothing left to configure."""
 
     name: str

@@ -11,9 +11,12 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from restic_monitor.model import (
     Code,
@@ -40,8 +43,7 @@ _PUSH_LIMIT_SECONDS = 240.0
 """Far beyond what `http` allows an answer and its retry: reached only when something hangs that knows no deadline."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Push:
+class _Push(Struct, frozen=True):
     """Which receiver is told: of which result, of which of its lines (None: of the result itself), of those receivers."""
 
     result: int

@@ -18,9 +18,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+
+from msgspec import Struct
 
 _GRACE_SECONDS = 0.5
 _PAUSE_SECONDS = 0.05
@@ -32,8 +33,7 @@ HANDED_LIMIT_BYTES = 4096
 """What every pipe holds before anybody reads from it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(Struct, frozen=True):
     """How a child ended. `why` is "exit", "deadline", "stopped" (by `stop_when`), "too long" (stdout) or "interrupted".
 
     `status` is as in `subprocess`: negative for a signal; None when the child did not end by itself. `stderr` holds the

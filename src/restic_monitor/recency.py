@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+
+from msgspec import Struct
 
 from restic_monitor.model import TOLERANCE
 from restic_monitor.quantity import format_duration
 
 
-@dataclass(frozen=True, slots=True)
-class MaxAge:
+class MaxAge(Struct, frozen=True):
     """At most `limit` old. Exactly that old is still fresh. `shown` is how messages say it."""
 
     limit: timedelta
@@ -25,8 +25,7 @@ class MaxAge:
         return f"limit {self.shown}"
 
 
-@dataclass(frozen=True, slots=True)
-class Schedule:
+class Schedule(Struct, frozen=True):
     """No older than the last moment that the cron `expression` names in `zone` and that is `grace` past. Summer and winter
     time are as in Debian's cron."""
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
+
+from msgspec import Struct, field
 
 HIDDEN = "(hidden)"
 _WHOLE_WORD_BELOW = 6
@@ -40,8 +41,7 @@ class Secret:
         raise TypeError("a secret is not written anywhere")
 
 
-@dataclass(frozen=True, slots=True)
-class Redactor:
+class Redactor(Struct, frozen=True):
     """Takes known secrets and credentials in URLs out of text that others wrote (restic's messages)."""
 
     secrets: Sequence[Secret] = ()

@@ -9,9 +9,10 @@ from __future__ import annotations
 import enum
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
+
+from msgspec import Struct
 
 T = TypeVar("T")
 
@@ -25,8 +26,7 @@ TRIES = 4
 _FIRST_PAUSE_SECONDS = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """One file. `name` is relative to the repository, with its folder; `size` is in bytes, None where the store does not
     tell (rest-server's first API); `modified` is the moment it was stored, None where the store tells no times."""
 

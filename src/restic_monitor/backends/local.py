@@ -6,17 +6,17 @@ import os
 import stat
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+
+from msgspec import Struct
 
 from restic_monitor.backends import FOLDERS, BackendError, Content, Entries, Entry, Kind, one_by_one
 
 _ASK_THE_CLOCK_EVERY = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Local:
+class Local(Struct, frozen=True):
     """`path` may be relative to where the program was started, as with restic."""
 
     path: str

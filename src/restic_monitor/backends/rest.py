@@ -9,13 +9,14 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import partial
 from urllib.parse import quote, unquote, urlsplit
 
 import msgspec
+from msgspec.structs import replace
 
 from restic_monitor.backends import ENTRY_LIMIT, FOLDERS, BackendError, Content, Entries, Entry, Kind, attempt, outcome
 from restic_monitor.backends.web import LISTING_LIMIT_BYTES, Web

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from restic_monitor.model import Code, Observation, Status, Verdict
 from restic_monitor.quantity import format_duration
@@ -11,8 +12,7 @@ from restic_monitor.quantity import format_duration
 TOLERANCE = timedelta(minutes=1)
 
 
-@dataclass(frozen=True, slots=True)
-class Clock:
+class Clock(Struct, frozen=True):
     """More than a minute apart is WARN. Ages of files do not suffer: they count on the store's clock."""
 
     def judge(self, seen: Observation, now: datetime) -> Verdict:

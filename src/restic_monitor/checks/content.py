@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from restic_monitor.model import Code, Observation, Status, Verdict
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(Struct, frozen=True):
     """A snapshot file is named by the SHA-256 of its content. Another content is DOWN; one that may not be read is no news."""
 
     def judge(self, seen: Observation, now: datetime) -> Verdict:

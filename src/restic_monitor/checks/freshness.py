@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from restic_monitor import proof
 from restic_monitor.model import TOLERANCE, Code, Observation, Snapshot, Status, Verdict, one_line, shorten
@@ -14,8 +16,7 @@ from restic_monitor.recency import Rule, shown_age
 _HOST_LIMIT = 40
 
 
-@dataclass(frozen=True, slots=True)
-class Freshness:
+class Freshness(Struct, frozen=True):
     """The newest backup that a snapshot proves is as recent as `rule` wants it.
 
     One that is up to five minutes in the future has age 0. A snapshot that is dated later than that makes WARN: a clock is

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from restic_monitor.model import Code, Observation, Status, Verdict
 
@@ -14,8 +15,7 @@ _REMEDIES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Intact:
+class Intact(Struct, frozen=True):
     """Without its configuration nobody opens a repository: DOWN. Another damaged file is WARN. Snapshots are `Readable`'s."""
 
     def judge(self, seen: Observation, now: datetime) -> Verdict:

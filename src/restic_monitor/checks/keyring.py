@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from restic_monitor.model import Code, KeyFile, Observation, Status, Verdict, one_line, shorten
 
 _NAME_LIMIT = 40
 
 
-@dataclass(frozen=True, slots=True)
-class Keyring:
+class Keyring(Struct, frozen=True):
     """A key that is new or gone since the last look is WARN, once: the next look knows it. No key at all is DOWN: nobody can
     open the repository, and restic never takes the last one away. Keys that may not be listed are not judged."""
 

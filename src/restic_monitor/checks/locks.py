@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from restic_monitor.model import Code, Lock, Observation, Status, Verdict, one_line, shorten
 from restic_monitor.quantity import format_duration
@@ -15,8 +16,7 @@ STALE = timedelta(minutes=30)
 _NAME_LIMIT = 40
 
 
-@dataclass(frozen=True, slots=True)
-class Locks:
+class Locks(Struct, frozen=True):
     """A lock file that was stored longer ago than `max_age` is WARN; with its owner where it was opened. One that may not be
     listed is not judged."""
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
+
+from msgspec import Struct
 
 from restic_monitor.model import Code, Observation, Snapshot, Status, Summary, Verdict, one_line, shorten
 from restic_monitor.quantity import format_size
@@ -17,8 +18,7 @@ _HOST_LIMIT = 40
 _SHOWN = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Plausible:
+class Plausible(Struct, frozen=True):
     """The newest snapshot, by its summary, has at least `min_files` files and `min_size` (bytes, and the words for them), and
     has not shrunk by more than `max_shrink` (per cent, and the words for them): neither in files nor in bytes, against the
     median of the last seven accepted snapshots of the same host, paths and tags. One that fails is not accepted, so that a loss
@@ -96,8 +96,7 @@ class Plausible:
         return ", ".join(key for key, value in wanted if value)
 
 
-@dataclass(frozen=True, slots=True)
-class _Reason:
+class _Reason(Struct, frozen=True):
     """Why a snapshot is too small. `compared`: with others, so that a person can accept it by a `baseline`."""
 
     text: str

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from restic_monitor.model import Code, Observation, Status, Verdict
 
 _SHOWN = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Readable:
+class Readable(Struct, frozen=True):
     """A damaged snapshot file is DOWN, whatever the others say: restic leaves it out of its list and exits with 0. Those that
     there was no time to read are a note: what they hold is no matter of this check."""
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from restic_monitor.model import TOLERANCE, Code, Folder, Observation, Snapshot, Status, Stored, Verdict
 from restic_monitor.recency import Rule, shown_age
 
 
-@dataclass(frozen=True, slots=True)
-class StoredRecently:
+class StoredRecently(Struct, frozen=True):
     """The newest snapshot file was stored as recently as `rule` wants it. Ages count on the store's clock.
 
     Where the store tells no times, a file has two bounds. UP when the older one is within the limit, DOWN when the younger
@@ -37,8 +38,7 @@ class StoredRecently:
         return replace(verdict, status=status, code=code, message="; ".join(told))
 
 
-@dataclass(frozen=True, slots=True)
-class _Limited:
+class _Limited(Struct, frozen=True):
     """With the limit of this moment, and the words for it."""
 
     limit: timedelta

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from restic_monitor.model import Code, Observation, Status, Verdict
 
 _SHOWN = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Strays:
+class Strays(Struct, frozen=True):
     """An empty file where a snapshot should be is a backup that did not arrive: WARN."""
 
     def judge(self, seen: Observation, now: datetime) -> Verdict:

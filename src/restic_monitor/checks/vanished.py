@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from restic_monitor.model import Code, Observation, Status, Verdict
 
 
-@dataclass(frozen=True, slots=True)
-class Vanished:
+class Vanished(Struct, frozen=True):
     """More than `limit` snapshot files gone since the last look is WARN; `share`: the limit is a percentage of those that the
     last look had. `shown` is how messages say the limit."""
 

@@ -6,9 +6,10 @@ import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
+
+from msgspec import Struct
 
 from restic_monitor.config import credentials, find, modes, reader
 from restic_monitor.config.build import Builder
@@ -21,8 +22,7 @@ log = logging.getLogger("restic_monitor")
 _PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 
 
-@dataclass(frozen=True, slots=True)
-class Common:
+class Common(Struct, frozen=True):
     """Options of every command."""
 
     config: str | None = None

@@ -7,8 +7,9 @@ import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
+
+from msgspec import Struct
 
 from restic_monitor import environment as environments
 from restic_monitor import listed, process
@@ -32,8 +33,7 @@ _OLDEST = (0, 14)
 _VERSION_SECONDS = 20.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Stages:
+class _Stages(Struct, frozen=True):
     """Says how each stage went; with `quiet` only the exit status does."""
 
     quiet: bool

@@ -6,8 +6,11 @@ import re
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from restic_monitor import process
 from restic_monitor.checks.readable import Readable
@@ -99,8 +102,7 @@ def _only(blocks: Sequence[Block], command: str) -> Block:
 # groups
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(Struct, frozen=True):
     """Snapshots that belong together, the newest first. `host`, `paths` or `tags` are None where they differ from snapshot to
     snapshot."""
 

@@ -7,8 +7,10 @@ of another, which would cover for the first when it dies: then tags are asked fo
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from restic_monitor.checks.expectations import Filter
 from restic_monitor.commands.groups import Group, by_tags
@@ -19,8 +21,7 @@ _STEADY = 4
 """The longest interval, in usual ones: Friday to Monday is three."""
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(Struct, frozen=True):
     """Backups that belong together, how often they come, and what finds all of them."""
 
     group: Group
@@ -31,8 +32,7 @@ class Job:
         return any(map(self.where.matches, _series(other.group.snapshots)))
 
 
-@dataclass(frozen=True, slots=True)
-class Retired:
+class Retired(Struct, frozen=True):
     """Snapshots of what makes no more of them. `found`: the filter of a job finds them all the same."""
 
     group: Group

@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import accumulate, pairwise
+
+from msgspec import Struct
 
 from restic_monitor.model import Snapshot
 from restic_monitor.quantity import format_duration, parse_duration
@@ -31,8 +32,7 @@ _AGES = (
 """What a person would write: a little more than a day, a week, a month."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rhythm:
+class Rhythm(Struct, frozen=True):
     """Of at least one backup. `usual`, `longest` and `widest` are None where there is only one."""
 
     newest: datetime

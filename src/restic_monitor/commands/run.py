@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
+
+from msgspec import Struct
 
 from restic_monitor.commands.common import Common, close, load, log, report_bugs
 from restic_monitor.commands.signals import stopping
@@ -22,8 +23,7 @@ from restic_monitor.state import State
 _FINISH_SECONDS = 3.0
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(Struct, frozen=True):
     names: tuple[str, ...] = ()
     push: bool = True
     state: bool = True

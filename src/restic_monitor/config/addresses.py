@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from restic_monitor.config.draft import Block, Draft, Expected, Setting
 from restic_monitor.config.problems import Place, dotted
@@ -15,8 +16,7 @@ Addresses = dict[str, dict[str | None, uptime_kuma.Address]]
 """Of each repository by its name: of its expectations by theirs, and its own by None."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Owner:
+class _Owner(Struct, frozen=True):
     """A repository, or one of its expectations, that is told of somewhere. The first of `parts` decides."""
 
     block: Block

@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import Struct, field
 
 from restic_monitor.errors import UsageError
 
@@ -21,8 +22,7 @@ _NAME = re.compile(r"[\w.@:-]+")
 _IN_TEXT = re.compile(r"\{\s*credential_path\s*:\s*([^{}]*?)\s*\}")
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
+class Credentials(Struct, frozen=True):
     """`places` says by its path where a file is to be read. No `folder`: not started by systemd, or nothing handed over."""
 
     folder: Path | None = None

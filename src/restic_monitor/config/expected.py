@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+
+from msgspec import Struct
 
 from restic_monitor.checks.expectations import Expectation, Expectations, Filter, Ignored
 from restic_monitor.checks.freshness import Freshness
@@ -18,8 +19,7 @@ DEFAULT_MAX_AGE = timedelta(days=1)
 DEFAULT_GRACE = timedelta(hours=4)
 
 
-@dataclass(frozen=True, slots=True)
-class Expecter:
+class Expecter(Struct, frozen=True):
     """Of one repository. What cannot be understood is noted, and a default stands in its place."""
 
     values: Values

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from restic_monitor.config import keys, tree
 from restic_monitor.config.draft import Block, Draft, Expected, Level
@@ -54,8 +55,7 @@ def _no_effect(level: Level, rule: Level | None, problems: Problems) -> None:
             )
 
 
-@dataclass(frozen=True, slots=True)
-class Expecting:
+class Expecting(Struct, frozen=True):
     """Reads those of one block. `context` is the block's: files that are named may have the repository's name in them."""
 
     reading: Reading

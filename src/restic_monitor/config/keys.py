@@ -5,25 +5,25 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from restic_monitor.config import kinds
 from restic_monitor.quantity import parse_duration
 from restic_monitor.template import expand
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(Struct, frozen=True):
     """What a text may need to become a value: the repository's name and the folder that relative paths start from."""
 
     name: str
     folder: Path
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(Struct, frozen=True):
     """`parse` raises ValueError with a sentence. `secret` values are never shown."""
 
     name: str

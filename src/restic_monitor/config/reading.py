@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from restic_monitor.config import credentials, keys, tree
 from restic_monitor.config.draft import Setting
@@ -15,8 +16,7 @@ _IN_QUOTES = 'put the option in quotes: "key=… {credential_path: NAME}"'
 _TAKES_QUOTES = 'put the value in quotes: "{{ .Name }}"'
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Struct, frozen=True):
     """Mistakes go to `problems`."""
 
     problems: Problems

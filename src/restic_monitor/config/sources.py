@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from restic_monitor.config import credentials, keys
 from restic_monitor.config.credentials import Credentials
@@ -13,8 +14,7 @@ from restic_monitor.config.keys import Context
 _LIMIT_BYTES = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Struct, frozen=True):
     """`{from_file: PATH}`, `{from_env: VAR}` or `{from_credential: NAME}`; `{credential_path: NAME}` is where that file is."""
 
     kind: str

@@ -6,6 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from msgspec import Struct
+
 from restic_monitor import environment as environments
 from restic_monitor.config import keys
 from restic_monitor.config.draft import Block, Draft, Setting
@@ -15,8 +17,7 @@ from restic_monitor.environment import Layer, Variable
 from restic_monitor.secret import may_hold_secret
 
 
-@dataclass(frozen=True, slots=True)
-class Sketch:
+class Sketch(Struct, frozen=True):
     """restic's environment by name: each variable's origin, and its setting in the file, if it has one.
 
     The values of settings are not read yet: theirs are placeholders, "" where the file itself says so.

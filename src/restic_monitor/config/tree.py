@@ -6,9 +6,9 @@ Only composed, never constructed: no tag makes a number, a date or an object of 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 import yaml
+from msgspec import Struct
 
 from restic_monitor.config.problems import Place, Problems, dotted
 
@@ -19,32 +19,28 @@ _SIZE_LIMIT = 200_000
 _DEPTH_LIMIT = 50
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(Struct, frozen=True):
     """A scalar; None where it says "not set": `~`, `null` or nothing, without quotes."""
 
     value: str | None
     place: Place
 
 
-@dataclass(frozen=True, slots=True)
-class Items:
+class Items(Struct, frozen=True):
     """A list."""
 
     items: tuple[Node, ...]
     place: Place
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """A key of a mapping: where the key stands, and its value."""
 
     place: Place
     value: Node
 
 
-@dataclass(frozen=True, slots=True)
-class Keys:
+class Keys(Struct, frozen=True):
     """A mapping, merged keys (`<<`) included. `braces` when it is an unquoted `{{ … }}`, which YAML takes for a mapping."""
 
     entries: dict[str, Entry]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from restic_monitor import environment as environments
 from restic_monitor import location
@@ -30,21 +32,18 @@ from restic_monitor.config.values import Values
 from restic_monitor.environment import Variable
 from restic_monitor.http import Tls
 from restic_monitor.model import Check, Memory, Receiver, Repository, Watch
-from restic_monitor.probes.listing import Listing
 from restic_monitor.secret import Redactor, Secret, secrets_in
 from restic_monitor.state import State
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
+class Way(Struct, frozen=True):
     """A repository ready to be looked at. `environment` is restic's, None where restic has no part in it."""
 
     repository: Repository
     environment: Mapping[str, Variable] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """About one repository: what its settings say, each read once."""
 
     block: Block
@@ -56,8 +55,7 @@ class Asked:
     options: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Ways:
+class Ways(Struct, frozen=True):
     """`mode` is that of the command line. Without `state` nothing is known of earlier looks; `remember`: this run is the last
     look of the next."""
 
@@ -130,6 +128,8 @@ class Ways:
 
     def _by_listing(self, asked: Asked, *, times_needed: bool) -> Repository:
         """No password is read. Raises NotListableError and ValueError."""
+        from restic_monitor.probes.listing import Listing  # noqa: PLC0415 - for who uses it
+
         merged = self.surroundings.environment(asked.block, without=environments.PASSWORD)
         child = {name: variable.value for name, variable in merged.items()}
         storage = self.storages.storage(

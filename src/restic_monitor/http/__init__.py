@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
+from msgspec import Struct
+
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
@@ -24,8 +26,7 @@ _TRIES = 2
 _RETRY_AFTER_LIMIT_SECONDS = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class Tls:
+class Tls(Struct, frozen=True):
     """Whom to trust, and who we are: PEM files. `cacerts` are trusted besides the system's; `client_cert` holds a key, too."""
 
     cacerts: tuple[str, ...] = ()
@@ -34,8 +35,7 @@ class Tls:
     """Any certificate will do."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """A whole answer; `body` holds as much of it as was asked for. `headers` by their names in small letters or any other."""
 
     status: int

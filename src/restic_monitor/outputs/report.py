@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from restic_monitor.model import SUMMED_UP, Result, Status
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(Struct, frozen=True):
     """A run that is over. `results` in configuration order; `unfinished` names what an interruption left out; `telling` is
     False when nobody was to be told (`--no-push`); `complete` is False after a signal or an internal error."""
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from restic_monitor.model import Delivery, Receiver, Result
 
 
-@dataclass(frozen=True, slots=True)
-class Dry:
+class Dry(Struct, frozen=True):
     """Around a receiver, for `--no-push`."""
 
     receiver: Receiver

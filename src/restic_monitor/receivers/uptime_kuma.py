@@ -13,6 +13,7 @@ from datetime import timedelta
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 import msgspec
+from msgspec import Struct
 
 from restic_monitor.http import Answer, Http, HttpError
 from restic_monitor.model import Delivery, Result, one_line, shorten
@@ -82,8 +83,7 @@ def address(push_url: str | None, push_token: str | None, *, beside: bool = Fals
     return Address(parts.origin, f"{parts.prefix}/{shown}", parts.query, parts.userinfo)
 
 
-@dataclass(frozen=True, slots=True)
-class _Parts:
+class _Parts(Struct, frozen=True):
     origin: str
     prefix: str
     token: str
@@ -122,8 +122,7 @@ class _Reply(msgspec.Struct):
     msg: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class UptimeKuma:
+class UptimeKuma(Struct, frozen=True):
     """One push monitor. `cacert` is an authority trusted besides the system's."""
 
     http: Http

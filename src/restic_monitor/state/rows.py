@@ -6,11 +6,11 @@ import functools
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
+from msgspec import Struct
 
 from restic_monitor.model import Opened, Past, Stored
 from restic_monitor.state.merging import merge
@@ -53,8 +53,7 @@ _FILES = msgspec.json.Decoder(list[tuple[str, str, int | None, int]])
 _OPENED = msgspec.json.Decoder(list[tuple[str, Opened]])
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(Struct, frozen=True):
     """`revision`: of the row that it was read from."""
 
     past: Past

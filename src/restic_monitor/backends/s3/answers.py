@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import unquote_plus
 from xml.etree import ElementTree
+
+from msgspec import Struct
 
 from restic_monitor.backends import BackendError, Entry, Kind
 from restic_monitor.http import Answer
 
 
-@dataclass(frozen=True, slots=True)
-class File:
+class File(Struct, frozen=True):
     """One object as a page has it."""
 
     key: str
@@ -25,8 +25,7 @@ class File:
         return Entry(self.key.removeprefix(base), self.size, self.modified, self.storage_class)
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(Struct, frozen=True):
     """`next` is the token of the next page; "" on the last."""
 
     files: list[File]

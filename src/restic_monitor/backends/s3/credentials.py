@@ -17,6 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct
+
 from restic_monitor.backends import BackendError, Kind
 from restic_monitor.secret import Secret
 
@@ -32,8 +34,7 @@ _EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b85
 _LONGEST_WAIT_SECONDS = 15.0
 
 
-@dataclass(frozen=True, slots=True)
-class Keys:
+class Keys(Struct, frozen=True):
     """From the environment."""
 
     id: str
@@ -41,8 +42,7 @@ class Keys:
     token: Secret | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Shared:
+class Shared(Struct, frozen=True):
     """A profile of the shared files; `named` when somebody asked for it by name."""
 
     profile: str
@@ -51,8 +51,7 @@ class Shared:
     named: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
+class Process(Struct, frozen=True):
     """What the machine or the container that we run in has."""
 
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from urllib.parse import quote
+
+from msgspec import Struct
 
 from restic_monitor.location import S3, plain_host
 
@@ -20,8 +21,7 @@ _AMAZON = re.compile(r"s3(?P<fips>-fips)?(?:[.-]dualstack)?(?:[.-](?P<region>[a-
 _BUCKET_IN_HOST = re.compile(r"storage\.googleapis\.com|oss-[a-z0-9-]+\.aliyuncs\.com")
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(Struct, frozen=True):
     """`host` with its port, unless that is the one of its scheme: so it is sent and signed. `region` is the one to
     begin with; `amazon`: each region has a host of its own."""
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from restic_monitor import process
 from restic_monitor.backends import BackendError, Kind
@@ -40,8 +41,7 @@ _MEANINGS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Program:
+class Program(Struct, frozen=True):
     """What is run. `where` begins each message; `target` is what a person would write after `ssh`."""
 
     argv: tuple[str, ...]

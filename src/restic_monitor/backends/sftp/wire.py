@@ -10,8 +10,9 @@ import stat
 import struct
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
+
+from msgspec import Struct
 
 from restic_monitor.backends import ENTRY_LIMIT
 from restic_monitor.process import Conversation
@@ -73,8 +74,7 @@ class Failed(Exception):  # noqa: N818
         self.text = text
 
 
-@dataclass(frozen=True, slots=True)
-class Attributes:
+class Attributes(Struct, frozen=True):
     """What the server tells of a file; None for what it does not. `modified` is in seconds since 1970."""
 
     size: int | None
@@ -132,8 +132,7 @@ class _Body:
         return Attributes(size, mode, modified)
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
+class _Answer(Struct, frozen=True):
     number: int
     kind: int
     body: _Body

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from restic_monitor.checks.expectations import summary, words
 from restic_monitor.checks.expectations.filters import AllSeries, Filter, Filters, Series
@@ -21,8 +23,7 @@ Group = Mapping[str, tuple[str, ...]]
 """What the snapshots of a group have in common: `host` (one), `paths`, `tags` (sorted); those that are grouped by."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ignored:
+class Ignored(Struct, frozen=True):
     """Groups that a person has retired: of hosts that match this glob, with exactly these paths, exactly these tags, whose
     newest snapshot is from before a date. All that is given must hold."""
 
@@ -40,8 +41,7 @@ class Ignored:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Expectation:
+class Expectation(Struct, frozen=True):
     """What is expected of the snapshots that `where` finds, by checks that see nothing else. With `group_by` of each group of
     those that no other expectation matches, except the groups that are ignored."""
 
@@ -53,8 +53,7 @@ class Expectation:
     max_age: timedelta | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Expectations:
+class Expectations(Struct, frozen=True):
     """All of one repository; at most one with `group_by`. A group is judged as long as one snapshot of it is left, however old:
     an alarm does not end by itself."""
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from restic_monitor.checks.expectations import words
 from restic_monitor.model import Snapshot
@@ -13,8 +14,7 @@ _HERE_LIMIT = 80
 """Characters for the names of what is there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
+class Filter(Struct, frozen=True):
     """Which snapshots: those of exactly this host ("": without one), with all of these paths, with all of these tags; exact
     strings, as with restic's --host, --path and --tag a,b. None and empty sets ask for nothing."""
 
@@ -68,8 +68,7 @@ class Filters:
         return any(each.matches(snapshot) for key in _has(snapshot) for each in self._filters.get(key, ()))
 
 
-@dataclass(frozen=True, slots=True)
-class AllSeries:
+class AllSeries(Struct, frozen=True):
     """All snapshots, by what filters ask for; and what was counted of them once."""
 
     all: list[Series]

@@ -6,8 +6,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from restic_monitor.commands.common import Common, environment_layers
 from restic_monitor.commands.install import interval, needs, program
@@ -23,14 +24,12 @@ _ROOM_FILES = 250
 _PAGE = "docs/systemd.md of the project"
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(Struct, frozen=True):
     intervals: tuple[str, ...] = ()
     print: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
+class _Plan(Struct, frozen=True):
     """What to install. No `builder`: there is no configuration yet. No `heartbeat`: systemd is not here to be asked."""
 
     installation: Installation

@@ -9,10 +9,11 @@ import re
 import shutil
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from zoneinfo import ZoneInfo
+
+from msgspec import Struct
 
 from restic_monitor.config.build import Builder
 from restic_monitor.errors import UsageError
@@ -33,8 +34,7 @@ _TIME = re.compile(r"\w{3} (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)(?:\.\d+)? UTC")
 _YEAR = timedelta(days=370)
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Gap:
+class Gap(Struct, frozen=True, order=True):
     """The longest between the beginnings of two runs; `clock_change`: the clock is set in it."""
 
     length: timedelta
@@ -44,8 +44,7 @@ class Gap:
         return f"{format_duration(self.length)} between two runs{' when the clock is set' if self.clock_change else ''}"
 
 
-@dataclass(frozen=True, slots=True)
-class Heartbeat:
+class Heartbeat(Struct, frozen=True):
     """`limit`: systemd ends a run that takes longer."""
 
     gap: Gap

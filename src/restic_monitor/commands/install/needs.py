@@ -8,8 +8,9 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from restic_monitor import environment as environments
 from restic_monitor import location
@@ -29,8 +30,7 @@ _GROUPED = {name for group in environments.GROUPS for name in group}
 _SECRET = ("password_file", "tls_client_cert", "RESTIC_PASSWORD_FILE")
 
 
-@dataclass(frozen=True, slots=True)
-class Named:
+class Named(Struct, frozen=True):
     """A file that the configuration or the environment file names, and where."""
 
     path: Path

@@ -10,10 +10,11 @@ import hashlib
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from importlib import resources
 from pathlib import Path
+
+from msgspec import Struct
 
 from restic_monitor.config.credentials import LIST
 from restic_monitor.errors import UsageError
@@ -28,8 +29,7 @@ MARK = "# Written by restic-monitor install-units, which writes it anew"
 _CREDENTIALS = re.compile(r'^LoadCredential=.*\n(?:#.*\n)*Environment="RESTIC_MONITOR_CREDENTIALS=.*\n', re.MULTILINE)
 
 
-@dataclass(frozen=True, slots=True)
-class Installation:
+class Installation(Struct, frozen=True):
     """`command` starts the program; `files` are handed over besides the configuration, `folders` made visible."""
 
     command: Sequence[str]

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from restic_monitor import process
 from restic_monitor.model import Code, ProbeError, one_line, shorten
 from restic_monitor.secret import Redactor
 
@@ -63,6 +62,8 @@ class Password:
         return content.decode("utf-8", "surrogateescape").strip().encode("utf-8", "surrogateescape")
 
     def _of_command(self, command: str, deadline: float) -> bytes:
+        from restic_monitor import process  # noqa: PLC0415 - for who uses it
+
         try:
             argv = process.split(command)
             ended = process.run(argv, {**self.environment}, deadline)
