@@ -792,6 +792,35 @@ def test_a_file_of_version_1_is_recalled_as_it_is_where_nothing_is_to_be_written
     assert (memory.recall(), version_of(file)) == (past, 1)
 
 
+# What is too much
+
+
+def many_paths(files: int, paths: int, length: int) -> Mapping[str, Mapping[str, Opened]]:
+    """The same in each: nothing of it shall be written or recalled that does not find room."""
+    names, listed = [digest(number) for number in range(files)], tuple(["x" * length] * paths)
+    return {"snapshots": {name: Opened(name, 300, NOON, snapshot=Snapshot(name, NOON, "web1", listed)) for name in names}}
+
+
+@pytest.mark.parametrize(("files", "paths", "length"), [(700, 2_000, 100), (80, 60_000, 1)], ids=["letters", "texts"])
+def test_what_was_read_of_more_than_memory_is_for_is_read_again_until_it_is_less(
+    start: Callable[[], State], folder: Path, files: int, paths: int, length: int
+) -> None:
+    past = look(NOON, 1)
+    start().memory(*KEY).remember(replace(past, opened=many_paths(files, paths, length)))
+    for time in range(1, 3):
+        memory = start().memory(*KEY)
+        found = memory.recall()
+        assert found
+        assert found.folders == past.folders
+        assert sum(len(each.snapshot.paths) for each in found.opened.get("snapshots", {}).values() if each.snapshot) < 5_000_000
+        memory.remember(replace(past, looked=NOON + time * HOUR, opened=many_paths(files, paths, length)))
+        assert (folder / "state.sqlite").stat().st_size < 350 * 1024 * 1024
+    memory = start().memory(*KEY)
+    memory.recall()
+    memory.remember(replace(past, looked=NOON + 9 * HOUR, opened=OPENED))
+    assert recalled(start()) == replace(past, looked=NOON + 9 * HOUR, opened=OPENED)
+
+
 # Places where nothing can be written, or read
 
 

@@ -21,12 +21,16 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_RECALLED_LIMIT = 128 * 1024 * 1024
+"""Bytes, and a quotation mark for 16 of them: of 130,000 usual snapshots. Of more than that nothing is known, and all is read
+again."""
 _READ = """
     SELECT revision, looked, folders, noted, (
         SELECT json_group_array(json_array(
             folder, CASE typeof(name) WHEN 'blob' THEN lower(hex(name)) ELSE name END, after, before))
-        FROM files WHERE repository = repositories.id), (
-        SELECT group_concat('["' || folder || '",' || content || ']') FROM opened WHERE repository = repositories.id)
+        FROM files WHERE repository = repositories.id), CASE WHEN (
+        SELECT sum(length(CAST(content AS BLOB))) FROM opened WHERE repository = repositories.id) < ? THEN (
+        SELECT group_concat('["' || folder || '",' || content || ']') FROM opened WHERE repository = repositories.id) END
     FROM repositories WHERE name = ? AND identity = ?"""
 """One row, also of 20,000 files: Python gives its lock away for each, and may wait 5 ms for a busy thread to have it back.
 SQLite has its JSON functions since 3.38 (2022), and distributions built them in long before."""
@@ -40,6 +44,7 @@ _NUMBER = "SELECT id FROM repositories WHERE name = ? AND identity = ?"
 _WRITE_FILE = "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)"
 _DELETE_FILE = "DELETE FROM files WHERE repository = ? AND folder = ? AND name = ?"
 _WRITE_OPENED = "INSERT OR REPLACE INTO opened VALUES (?, ?, ?, ?)"
+_FORGET_OPENED = "DELETE FROM opened WHERE repository = ?"
 _DELETE_OPENED = "DELETE FROM opened WHERE repository = ? AND folder = ? AND name = ?"
 
 _PROVED = "proved"
@@ -62,7 +67,7 @@ class Known(Struct, frozen=True):
 
 def find(connection: sqlite3.Connection, key: tuple[str, str]) -> Known | None:
     """Raises DamagedError for what we have not written."""
-    row = connection.execute(_READ, key).fetchone()
+    row = connection.execute(_READ, (_RECALLED_LIMIT, *key)).fetchone()
     if row is None:
         return None
     revision, looked, folders, noted, files, opened = row
@@ -102,17 +107,30 @@ def _write_difference(
     gone, changed = _difference(_rows(stored.past) if stored else {}, _rows(seen))
     connection.executemany(_DELETE_FILE, ((number, folder, _name(name)) for folder, name in gone))
     connection.executemany(_WRITE_FILE, ((number, folder, *_file(file)) for folder, file in changed))
-    gone, opened = _difference(stored.past.opened if stored else {}, seen.opened)
+    known = stored.past.opened if stored else {}
+    if not known:  # there may have been too much of it
+        connection.execute(_FORGET_OPENED, (number,))
+    gone, opened = _difference(known, seen.opened)
     connection.executemany(_DELETE_OPENED, ((number, *file) for file in gone))
-    texts = ((number, folder, file.name, _json(file)) for folder, file in opened)
-    connection.executemany(_WRITE_OPENED, (row for row in texts if len(row[-1]) <= _OPENED_LIMIT))
+    connection.executemany(_WRITE_OPENED, ((number, *row) for row in _worth_it(opened)))
     return seen
+
+
+def _worth_it(opened: Iterable[tuple[str, Opened]]) -> Iterable[tuple[str, str, str]]:
+    left = _RECALLED_LIMIT
+    for folder, file in opened:
+        text = _json(file)
+        if len(text) <= min(_OPENED_LIMIT, left):
+            left -= len(text)
+            yield folder, file.name, text
 
 
 def _past(looked: datetime, folders: dict[str, dict[str, Stored]], noted: frozenset[str], opened: str | None) -> Past:
     proved = {name: _past_nothing(moment.before) for name, moment in folders.pop(_PROVED, {}).items()}
     files: dict[str, dict[str, Opened]] = {}
-    for folder, file in _OPENED.decode(f"[{opened or ''}]"):
+    if not opened or opened.count('"') > _RECALLED_LIMIT // 16:  # each text takes 50 bytes more than its letters
+        opened = ""
+    for folder, file in _OPENED.decode(f"[{opened}]"):
         files.setdefault(folder, {})[file.name] = file
     return Past(looked, folders, noted, proved, files)
 
