@@ -22,6 +22,7 @@ from restic_monitor.quantity import format_duration
 LISTING_LIMIT_BYTES = 64 * 1024 * 1024
 _AT_ONCE = 48
 """Requests of one look. Others need connections, too."""
+_PATIENCE_SECONDS = 0.1
 AGE_LIMIT = timedelta(minutes=5)
 """Caches on the way may keep an answer for so long."""
 _AGE_DIGITS = 10
@@ -84,17 +85,31 @@ class Web:
         return self._many(work, items)
 
     def _many(self, work: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
-        done, waiting = queue.SimpleQueue[Future[R]](), iter(items)
+        """What stays in the queue, because servers that do not answer have all workers, is done by the thread that waits."""
+        done, waiting, begun = queue.SimpleQueue[Future[R]](), iter(items), dict[Future[R], T]()
 
-        def begin(item: T) -> None:
-            self.http.workers.submit(work, item).add_done_callback(done.put)
+        def begin(count: int) -> None:
+            for item in itertools.islice(waiting, count):
+                future = self.http.workers.submit(work, item)
+                begun[future] = item
+                future.add_done_callback(done.put)
 
-        for item in itertools.islice(waiting, _AT_ONCE):
-            begin(item)
+        def next_result() -> R:
+            while True:
+                try:
+                    future = done.get(timeout=_PATIENCE_SECONDS)
+                except queue.Empty:
+                    if queued := next((each for each in begun if each.cancel()), None):
+                        return work(begun.pop(queued))
+                else:
+                    if not future.cancelled():
+                        del begun[future]
+                        return future.result()
+
+        begin(_AT_ONCE)
         for _ in items:
-            result = done.get().result()
-            for item in itertools.islice(waiting, 1):
-                begin(item)
+            result = next_result()
+            begin(1)
             yield result
 
     @property
