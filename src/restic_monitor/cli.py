@@ -137,7 +137,8 @@ def _common(function: Callable[..., Any]) -> Callable[..., Any]:
 _mode = click.option(
     "--mode",
     type=click.Choice(["auto", "native", "fast", "listing", "restic"]),
-    help="How to look, instead of what the configuration says: list the files (no password needed), or ask restic.",
+    help="How to look, instead of what the configuration says: read it with the password, by itself (native) or by "
+    "restic, or list its files (no password needed).",
 )
 
 
@@ -170,8 +171,8 @@ def _complete_names(ctx: click.Context, param: click.Parameter, incomplete: str)
 def cli() -> None:
     """Look at restic repositories and tell Uptime Kuma whether the newest snapshot of each is recent enough.
 
-    Only reads. With a password restic is asked; without one the files are listed, which shows when the newest was stored
-    (--mode, or mode: in the configuration). Without a command it does what `run` does.
+    Only reads. With a password the snapshots are read, by itself or by restic; without one the files are listed, which shows
+    when the newest was stored (--mode, or mode: in the configuration). Without a command it does what `run` does.
 
     \b
     First steps:
@@ -221,7 +222,7 @@ def config() -> None:
 def check(no_secrets: bool, no_network: bool, **common: Any) -> int:
     """Validate in four stages: file, secrets, the restic program (where it is needed), reach each repository.
 
-    Nobody is told. Exit status 2 when one of the first three fails, 1 when a repository cannot be reached.
+    Nobody is told. Exit status 2 when one of the first three fails, 1 when a repository cannot be reached or is damaged.
     """
     started = _start(**common)
     from restic_monitor.commands import config as command  # noqa: PLC0415
@@ -273,9 +274,9 @@ def groups(name: str | None, **common: Any) -> int:
     """Show who backs up into a repository.
 
     Hosts, paths and tags, how recently, how often, how much; newest first. "late" is what is older than its usual interval
-    allows, "dormant" what has been silent for more than 30 days and five usual intervals. Needs the password, and restic: a
-    listing does not show whose snapshots are. Only looks: nobody is told, and nothing remembered. Exit status 1 when the
-    repository cannot be looked at. NAME may be left out where the configuration has one repository.
+    allows, "dormant" what has been silent for more than 30 days and five usual intervals. Needs the password: a listing does
+    not show whose snapshots are. Only looks: nobody is told, and nothing remembered. Exit status 1 when the repository cannot
+    be looked at. NAME may be left out where the configuration has one repository.
     """
     started = _start(**common)
     from restic_monitor.commands import groups as command  # noqa: PLC0415
@@ -290,7 +291,7 @@ def suggest(name: str | None, **common: Any) -> int:
     """Print an expect: block for a repository.
 
     It is made from what is there, for you to edit. Every host gets an age, or a schedule, that its recent backups keep;
-    what is dormant is ignored until it comes back. Needs the password, and restic. Only looks: nobody is told, and no file
+    what is dormant is ignored until it comes back. Needs the password. Only looks: nobody is told, and no file
     is changed. NAME may be left out where the configuration has one repository.
 
     \b

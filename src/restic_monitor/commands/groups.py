@@ -18,6 +18,7 @@ from restic_monitor.commands import rhythm
 from restic_monitor.commands.common import Common, close, load, log, report_bugs
 from restic_monitor.commands.rhythm import Rhythm
 from restic_monitor.commands.signals import stopping
+from restic_monitor.config import modes
 from restic_monitor.config.draft import Block
 from restic_monitor.errors import UsageError
 from restic_monitor.model import TOLERANCE, Observation, Probe, Result, Snapshot, Watch, one_line, shorten
@@ -60,12 +61,14 @@ class _Kept:
 
 
 def look(common: Common, name: str | None, command: str) -> tuple[str, Observation] | int:
-    """One look by restic; nobody is told, and nothing remembered. The name of the repository, and what was seen; an exit status
-    where no snapshots were, and why has been said."""
-    builder = load(replace(common, mode="restic"))
+    """One look with the password; nobody is told, and nothing remembered. The name of the repository, and what was seen; an
+    exit status where no snapshots were, and why has been said."""
+    builder = load(common)
     builder.check_file()
     (block,) = builder.select([name]) if name is not None else [_only(builder.select(()), command)]
     name = block.name
+    if modes.chosen(builder.mode, builder.values, block)[0] in modes.WITHOUT_PASSWORD:
+        builder.mode = "auto"
     if not builder.surroundings.has_password(block):
         raise UsageError(
             f"{name}: {command} needs the repository's password: a listing shows when snapshots were stored, not whose "
@@ -88,6 +91,8 @@ def look(common: Common, name: str | None, command: str) -> tuple[str, Observati
     if not kept.seen or kept.seen.snapshots is None:
         log.error("%s: %s", name, results[0].message)
         return 1
+    if kept.seen.partly:
+        log.warning("%s: %s; a longer timeout: reads them all", name, kept.seen.as_far_as_read)
     return name, kept.seen
 
 

@@ -12,6 +12,7 @@ from restic_monitor.config.values import Values
 from restic_monitor.errors import UsageError
 
 DEFAULT = "auto"
+WITHOUT_PASSWORD = ("fast", "listing")
 _MAYBE_WITHOUT_TIMES = ("rest", "rclone")
 """Schemes: only a look shows whether the store tells the times of its files."""
 
