@@ -84,6 +84,7 @@ REASONS = re.compile(
             r"neither JSON nor compressed|its compression is (broken|cut off)|larger than \d+ MiB( when decompressed)?",
             "no snapshot|no lock|no configuration|its time is no moment|a snapshot without a tree",
             r"more strings than any snapshot has|version \d+ of the format is not known here|a repository without an id",
+            "a snapshot whose original is none",
             "no key file|no base64 where it should be|its key is no key|its master key makes no sense",
             "its key derivation (is not restic's|would cost more than any that restic makes)",
             "the parameters of its key derivation make no sense",

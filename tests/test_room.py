@@ -67,7 +67,7 @@ def test_an_honest_history_takes_the_room_of_one_snapshot() -> None:
 )
 def test_what_there_is_no_room_for_is_damage(large: Opened) -> None:
     room = Room(limit_bytes=3_000)
-    with pytest.raises(Damaged, match="^what all files name is more than there is room for$"):
+    with pytest.raises(Damaged, match=r"^what all files name is more than there is room for$"):
         room.hold(large)
 
 

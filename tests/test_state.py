@@ -807,13 +807,13 @@ def test_what_was_read_of_more_than_memory_is_for_is_read_again_until_it_is_less
 ) -> None:
     past = look(NOON, 1)
     start().memory(*KEY).remember(replace(past, opened=many_paths(files, paths, length)))
-    for time in range(1, 3):
+    for hours in range(1, 3):
         memory = start().memory(*KEY)
         found = memory.recall()
         assert found
         assert found.folders == past.folders
         assert sum(len(each.snapshot.paths) for each in found.opened.get("snapshots", {}).values() if each.snapshot) < 5_000_000
-        memory.remember(replace(past, looked=NOON + time * HOUR, opened=many_paths(files, paths, length)))
+        memory.remember(replace(past, looked=NOON + hours * HOUR, opened=many_paths(files, paths, length)))
         assert (folder / "state.sqlite").stat().st_size < 350 * 1024 * 1024
     memory = start().memory(*KEY)
     memory.recall()

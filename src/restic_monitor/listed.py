@@ -34,10 +34,13 @@ class Listed:
     def __init__(self) -> None:
         self.config: Entry | None = None
         self.files: dict[str, dict[str, Entry]] = {folder: {} for folder in FOLDERS}
+        self.cut_off: dict[str, Entry] = {}
+        """What has the name of a snapshot and is too short for one."""
         self._others: list[Entry] = []
 
     def __str__(self) -> str:
-        others = f", {len(self._others)} others" if self._others else ""
+        count = len(self._others) + len(self.cut_off)
+        others = f", {count} others" if count else ""
         return ", ".join(f"{len(files)} {folder}" for folder, files in self.files.items()) + others
 
     def add_all(self, entries: Entries) -> None:
@@ -52,18 +55,18 @@ class Listed:
         elif folder in self.files and name:
             if _counts(name, entry.size):
                 self.files[folder][name] = entry
+            elif folder == "snapshots" and ID.fullmatch(name):
+                self.cut_off[name] = entry
             elif folder == "snapshots":
                 self._others.append(entry)
 
-    def suspicious(self, now: datetime) -> Iterable[str]:
+    def strangers(self, now: datetime) -> Iterable[str]:
         """Not an upload that is under way."""
         for entry in self._others:
             name = entry.name.partition("/")[2]
             if _UPLOAD.fullmatch(name):
                 if entry.modified and entry.modified < now - _LONGEST_UPLOAD:
                     yield f"{name[:8]}-tmp- (an upload that broke off)"
-            elif ID.fullmatch(name):
-                yield f"{name[:8]} ({entry.size} byte{'s' if entry.size != 1 else ''})"
             else:
                 yield f"{shorten(one_line(name), 20)} (not restic's)"
 
@@ -129,7 +132,14 @@ class Inventory(Struct, frozen=True):
         return None if folder in self.denied else history.compared(self.folders[folder], folder, self.past)
 
     def suspicious(self) -> tuple[str, ...]:
-        return tuple(sorted(self.seen.suspicious(self.ended)))
+        """For who opens nothing."""
+        sizes = ((name, entry.size) for name, entry in self.seen.cut_off.items())
+        cut_off = (f"{name[:8]} ({size} byte{'s' if size != 1 else ''})" for name, size in sizes)
+        return tuple(sorted((*cut_off, *self.strangers())))
+
+    def strangers(self) -> tuple[str, ...]:
+        """What stands in `snapshots/` under a name that no snapshot has."""
+        return tuple(sorted(self.seen.strangers(self.ended)))
 
     def notes(self, *, compare: bool) -> Iterable[str]:
         if self.denied:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 
 from msgspec import Struct
@@ -37,15 +37,19 @@ class Freshness(Struct, frozen=True):
         if not seen.snapshots:
             if seen.unreadable:  # they are there: the damage is the news, not that they are missing
                 return Verdict("freshness", Status.UNKNOWN, Code.ERROR, "no snapshot that can be read")
-            return Verdict("freshness", Status.DOWN, Code.MISSING, "no snapshot in the repository")
+            gone = len(seen.stored.vanished or ()) if seen.stored else 0
+            were = f"; {gone} {'was' if gone == 1 else 'were'} there at the last look" if gone else ""
+            return Verdict("freshness", Status.DOWN, Code.MISSING, f"no snapshot in the repository{were}")
         future = [snapshot for snapshot in seen.snapshots if snapshot.time > now + TOLERANCE]
-        return self._judge(seen.snapshots, future, now)
+        return self._judge(seen.snapshots, future, seen.unreadable or (), now)
 
-    def _judge(self, snapshots: Sequence[Snapshot], future: Sequence[Snapshot], now: datetime) -> Verdict:
+    def _judge(
+        self, snapshots: Sequence[Snapshot], future: Sequence[Snapshot], unreadable: Collection[str], now: datetime
+    ) -> Verdict:
         limit, notes = self.rule.limit_at(now), _notes(snapshots)
         newest = _newest(snapshots)
         if newest is None:
-            message = f"no snapshot that counts: {_in_future(future) if future else _undated(snapshots)}"
+            message = f"no snapshot that counts: {_in_future(future) if future else _undated(snapshots, unreadable)}"
             return Verdict("freshness", Status.DOWN, Code.MISSING, message, limit=limit, notes=notes)
         age = max(timedelta(0), now - (newest.proved or now))
         status, code = _decide(age, limit, warn=bool(future))
@@ -91,9 +95,11 @@ def _in_future(snapshots: Sequence[Snapshot]) -> str:
     return f"{count} dated in the future ({_shown(latest)}): is a clock wrong?"
 
 
-def _undated(snapshots: Sequence[Snapshot]) -> str:
-    """They are dated wrongly, and nobody saw them come."""
+def _undated(snapshots: Sequence[Snapshot], unreadable: Collection[str]) -> str:
+    """They are dated wrongly, and nobody saw them come; or nobody knows when what they were made of was."""
     newest = max(snapshots, key=lambda snapshot: snapshot.time)
+    if newest.original in unreadable:
+        return f"{newest.id[:8]} was made of {newest.original[:8]}, which cannot be read"
     return f"{newest.id[:8]} is dated {_shown(newest.time)}, which was wrong when it came; is a clock wrong?"
 
 

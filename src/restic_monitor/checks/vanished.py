@@ -20,8 +20,10 @@ class Vanished(Struct, frozen=True):
     def judge(self, seen: Observation, now: datetime) -> Verdict:
         gone = len((seen.stored and seen.stored.vanished) or ())
         before = gone + len(seen.stored.files) - len(seen.stored.appeared or ()) if seen.stored else 0
-        amount = 100 * gone / before if self.share and before else gone
-        if not gone or amount <= self.limit or seen.partly:  # what is not read may have come in their place
+        known, count = seen.partly or (0, 0)
+        lost = gone - (count - known)  # what is not read may have come in their place
+        amount = 100 * lost / before if self.share and before else lost
+        if lost <= 0 or amount <= self.limit:
             return Verdict("vanished", Status.UP, Code.OK, "no more gone than allowed")
         message = f"{gone} of {before} snapshot files are gone since the last look (limit {self.shown}); was that you?"
         return Verdict("vanished", Status.WARN, Code.WARN, message)

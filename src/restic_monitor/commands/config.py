@@ -22,7 +22,7 @@ from restic_monitor.config.draft import Block
 from restic_monitor.config.problems import dotted
 from restic_monitor.config.surroundings import Sketch
 from restic_monitor.errors import ConfigError, UsageError
-from restic_monitor.model import Code, Repository, Result, one_line
+from restic_monitor.model import Code, Repository, Result, Status, one_line
 from restic_monitor.monitor import Monitor
 from restic_monitor.probes.restic import Restic
 from restic_monitor.secret import HIDDEN
@@ -63,7 +63,7 @@ def check(common: Common, *, secrets: bool, network: bool) -> int:
     if not secrets:
         return 0
     state = State(builder.environment)
-    repositories = stages.run("secrets", lambda: builder.repositories(state=state, remember=False))
+    repositories = stages.run("secrets", lambda: builder.repositories(state=state, remember=False, asks_the_key=True))
     stages.say("secrets", "every password, token and file that is needed is there")
     for line in stages.run("restic", lambda: _versions(repositories)) or ["not needed: no repository is looked at by it"]:
         stages.say("restic", line)
@@ -99,7 +99,7 @@ def _version(program: str, environment: Mapping[str, str]) -> str:
 
 
 def _reach(repositories: Sequence[Repository], builder: Builder, stages: _Stages) -> int:
-    """Look at each, tell nobody. A repository that is stale was reached."""
+    """Look at each, tell nobody. A repository that is stale was reached, one that is damaged is of no use."""
     silent = [repository.telling(lambda receiver: None) for repository in repositories]
     monitor = Monitor(silent, jobs=builder.jobs, connections=builder.connections)
     with stopping(monitor) as received:
@@ -120,14 +120,21 @@ def _told(repository: Repository, builder: Builder) -> bool:
 
 
 def _reached(result: Result, stages: _Stages) -> bool:
-    seen = result.snapshots is not None
+    seen, damage = result.snapshots is not None, _damage(result)
     count = f"{result.snapshots} snapshot{'' if result.snapshots == 1 else 's'}"
     notes = "".join(f"  [{note}]" for note in result.notes if note != listed.FIRST_LOOK)
-    stages.say("reach", f"{result.watch.name}: {count if seen else result.message}{notes}", word="ok" if seen else "FAILED")
+    reached = f"{count}{f'; {damage}' if damage else ''}" if seen else result.message
+    stages.say("reach", f"{result.watch.name}: {reached}{notes}", word="ok" if seen and not damage else "FAILED")
     for line in result.lines:
         if line.code is Code.MISSING:  # a name that is misspelt; what is stale was there
             stages.say("expect", f"{result.watch.name}/{line.watch.name}: {line.worst.message}", word="note")
-    return seen
+    return seen and not damage
+
+
+def _damage(result: Result) -> str:
+    """What is wrong with the repository itself, "" for nothing."""
+    broken = (verdict for verdict in result.verdicts if (verdict.status, verdict.code) == (Status.DOWN, Code.ERROR))
+    return "; ".join(one_line(verdict.message) for verdict in broken)
 
 
 # config show

@@ -89,15 +89,18 @@ class Builder:
         wanted = set(names) or set(blocks)
         return [block for block in blocks.values() if block.name in wanted and self.draft.enabled(block)]
 
-    def repositories(self, names: Sequence[str] = (), *, state: State | None = None, remember: bool = True) -> list[Repository]:
+    def repositories(
+        self, names: Sequence[str] = (), *, state: State | None = None, remember: bool = True, asks_the_key: bool = False
+    ) -> list[Repository]:
         """Raises ConfigError with every mistake of the file, and of the secrets that the named repositories need.
 
-        Without `state` nothing is known of earlier looks; `remember`: this run is the last look of the next.
+        Without `state` nothing is known of earlier looks; `remember`: this run is the last look of the next; `asks_the_key`:
+        whether the password opens is asked where nothing is to be opened, too.
         """
         blocks = self.select(names) if self.draft.repositories else []
         http = Http(self.environment, self.connections)
         addresses = push_addresses(self.values, reading=[block.name for block in blocks])
-        ways = Ways(self.values, self.surroundings, Storages(http), self.mode, state, remember)
+        ways = Ways(self.values, self.surroundings, Storages(http), self.mode, state, remember, asks_the_key)
         made = [self._way(block, addresses.get(block.name, {}), http, ways) for block in blocks]
         self._passwords(blocks, made)
         self.draft.problems.raise_if_any()

@@ -65,6 +65,7 @@ class Ways(Struct, frozen=True):
     mode: str | None = None
     state: State | None = None
     remember: bool = True
+    asks_the_key: bool = False
 
     def way(self, block: Block, told: Mapping[str | None, Receiver], timeout: timedelta) -> Way | None:
         """None when that cannot be told, which is noted. `told` is who is told of each expectation, and of the repository."""
@@ -178,7 +179,7 @@ class Ways(Struct, frozen=True):
             redact,
             lock_max_age,
             self._memory(asked, f"{location.identity(asked.url)} native"),
-            asks_the_key=not self.remember,
+            asks_the_key=self.asks_the_key,
         )
         watch = self._watch(asked, Intact(), Keyring(), after=(Clock(), Strays(), Locks(lock_max_age)))
         return Way(Repository(block.name, probe, watch, asked.timeout), merged)

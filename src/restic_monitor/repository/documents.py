@@ -73,6 +73,8 @@ def read_snapshot(name: str, content: bytes) -> Snapshot:
     record.paths = sorted(record.paths or ())  # as restic prints them
     if record.tree is None or not ID.fullmatch(record.tree):
         raise Damaged("a snapshot without a tree")
+    if record.original and not ID.fullmatch(record.original):
+        raise Damaged("a snapshot whose original is none")
     if not (found := snapshot(record)):
         raise Damaged("its time is no moment")
     return found

@@ -71,6 +71,11 @@ class Sealed:
     holder: KeyFile
     _file: _File = field(repr=False)
 
+    @property
+    def work(self) -> int:
+        """N·r·p: what a derivation costs, 3 million for each second of a core or so."""
+        return self._file.N * self._file.r * self._file.p
+
     def open(self, password: bytes, deadline: float) -> Key | None:
         """The master key; None when this password does not open it. Raises Damaged, and OutOfTime."""
         from restic_monitor.repository.sealed import Key  # noqa: PLC0415

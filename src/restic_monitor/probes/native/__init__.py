@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -18,9 +18,11 @@ from msgspec.structs import replace
 from restic_monitor import arrivals, history, listed, proof
 from restic_monitor.backends import Backend, BackendError, Entry
 from restic_monitor.listed import Inventory
-from restic_monitor.model import Code, Memory, Observation, Opened, Past, ProbeError, Snapshot, Stored
-from restic_monitor.probes.native.opening import Changed, Found, Opening
+from restic_monitor.model import TOLERANCE, Code, Memory, Observation, Opened, Past, ProbeError, Snapshot, Stored
+from restic_monitor.probes.native.found import Found
+from restic_monitor.probes.native.opening import Changed, Opening
 from restic_monitor.probes.native.password import Password
+from restic_monitor.probes.native.unlocking import Unlocking
 from restic_monitor.secret import Redactor
 
 _log = logging.getLogger(__name__)
@@ -72,12 +74,11 @@ class Native:
     def _once(self, reading: float) -> Observation:
         inventory = listed.take(self.backend, self.shown_url, self.memory, reading)
         known = _still_true(inventory)
-        if self.asks_the_key:
-            known["keys"] = {}
-        opening = Opening(self.name, self.backend, self.password, inventory, known, self._old_locks(inventory), self.redact)
+        unlocking = Unlocking(self.name, self.backend, self.password, inventory, known, _worked(inventory))
+        opening = Opening(self.backend, unlocking, inventory, known, self._old_locks(inventory))
         found = Found(known)
         try:
-            opening.open(found, reading)
+            opening.open(found, reading, derive=self.asks_the_key)
         except BaseException:
             self._keep_what_was_read(inventory, found)
             raise
@@ -98,15 +99,15 @@ class Native:
     def _told(self, inventory: Inventory, found: Found) -> Observation:
         now, recalled, past = datetime.now(UTC), inventory.recalled, inventory.past
         files = inventory.folders["snapshots"]
-        here = {name: _on_our_clock(files[name], inventory.skew) for name in found.opened["snapshots"]}
+        here = {name: _arrived(files[name], inventory, now) for name in found.opened["snapshots"]}
         snapshots = proof.prove([*_snapshots(found.opened["snapshots"].values())], recalled, now, here)
-        unknown = files.keys() - found.opened["snapshots"].keys()
+        unknown = files.keys() - found.opened["snapshots"].keys() - found.gone
         proved_before = recalled.proved if recalled else {}
         snapshots = tuple(  # what a copy proves is not known before its original is
             replace(each, proved=None) if each.original in unknown and each.original not in proved_before else each
             for each in snapshots
         )
-        folder = inventory.compared("snapshots")
+        folder, count = inventory.compared("snapshots"), len(files) + len(inventory.seen.cut_off)
         without, noted = arrivals.without_summary(snapshots), past.noted if past else frozenset[str]()
         clock = arrivals.our_clock(snapshots, now)
         notes = tuple(inventory.notes(compare=recalled is not None))
@@ -117,20 +118,21 @@ class Native:
             notes = (*notes, without)
         proved = arrivals.known([each for each in snapshots if each.original not in unknown], unknown, recalled)
         seen = Past(inventory.begun, inventory.listed, noted, proved, found.opened)
-        whole = _without_damaged_keys(seen.folders, found.damaged)
-        told = replace(seen, folders=whole, noted=frozenset({arrivals.NO_SUMMARY} if without else ()))
+        told = replace(seen, noted=frozenset({arrivals.NO_SUMMARY} if without else ()))
+        if found.unread:  # what is lost is told when it is known what came in its place
+            told = replace(told, folders={**seen.folders, "snapshots": _together(recalled, seen)["snapshots"]})
         return Observation(
             self.source,
             snapshots,
             unreadable=tuple(sorted(found.unreadable)),
-            partly=(len(files) - found.unread, len(files)) if found.unread else None,
+            partly=(count - found.unread, count) if found.unread else None,
             damaged=found.damaged,
             stored=folder and arrivals.without_replaced(folder, snapshots),
             locks=inventory.compared("locks"),
             keys=inventory.compared("keys"),
             holders={name: file.lock for name, file in found.opened["locks"].items() if file.lock},
             makers=found.makers,
-            suspicious=inventory.suspicious(),
+            suspicious=inventory.strangers(),
             skew=inventory.skew,
             notes=notes,
             keep=None if clock else self._keep(seen, told, recalled),
@@ -140,10 +142,9 @@ class Native:
         """What came, what was read and what it proves is remembered at once; what is gone or told once, when it was told."""
         if not self.memory or history.all_gone(recalled, seen.folders):
             return None
-        before = recalled.folders if recalled else {}
-        folders = {folder: {**before.get(folder, {}), **files} for folder, files in seen.folders.items()}
-        if "keys" in before:  # a new one stays new until it was told
-            folders["keys"] = dict(before["keys"])
+        folders = _together(recalled, seen)
+        if recalled and "keys" in recalled.folders:  # a new one stays new until it was told
+            folders["keys"] = dict(recalled.folders["keys"])
         self.memory.remember(replace(seen, folders=folders))
         return partial(self.memory.remember, told)
 
@@ -161,12 +162,15 @@ def _still_true(inventory: Inventory) -> dict[str, dict[str, Opened]]:
     } | {"config": dict(recalled.get("config", {}))}
 
 
-def _without_damaged_keys(
-    folders: Mapping[str, Mapping[str, Stored]], damaged: Collection[str]
-) -> dict[str, Mapping[str, Stored]]:
-    """Those stay new: keys that are known are not read again, and the damage would be told once only."""
-    whole = {name: file for name, file in folders.get("keys", {}).items() if f"keys/{name}" not in damaged}
-    return {**folders, "keys": whole} if "keys" in folders else dict(folders)
+def _worked(inventory: Inventory) -> str:
+    """The name of the key that opened last, "" for none. It may be gone."""
+    opened = inventory.recalled.opened.get("keys", {}) if inventory.recalled else {}
+    return next((name for name, file in opened.items() if file.key), "")
+
+
+def _together(recalled: Past | None, seen: Past) -> dict[str, dict[str, Stored]]:
+    before = recalled.folders if recalled else {}
+    return {folder: {**before.get(folder, {}), **files} for folder, files in seen.folders.items()}
 
 
 def _same(opened: Opened, entry: Entry) -> bool:
@@ -177,8 +181,11 @@ def _snapshots(files: Iterable[Opened]) -> Iterable[Snapshot]:
     return (file.snapshot for file in files if file.snapshot)
 
 
-def _on_our_clock(file: Stored, skew: timedelta | None) -> Stored:
-    """Hosts' clocks and ours are compared with it. What an answer's `Date` shows of the store's clock is half a second off."""
-    if not skew or abs(skew) < _CLOCKS_DIFFER:
-        return file
+def _arrived(file: Stored, inventory: Inventory, now: datetime) -> Stored:
+    """When it was stored, on our clock: hosts' clocks and ours are compared with it. What an answer's `Date` shows of the
+    store's clock is half a second off. A time in the future was told by a wrong clock: then our own looks tell when it came."""
+    skew = inventory.skew if inventory.skew and abs(inventory.skew) >= _CLOCKS_DIFFER else timedelta(0)
+    if file.before - skew > now + TOLERANCE:
+        latest = max(inventory.ended, inventory.past.looked) if inventory.past else inventory.ended
+        file = history.dated([(file.name, None)], "snapshots", inventory.past, latest)[file.name]
     return Stored(file.name, None if file.after is None else file.after - skew, file.before - skew)

@@ -1,0 +1,182 @@
+"""Keys and configuration: whether they are what they should be, and the key that opens everything else."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from restic_monitor.backends import Backend, BackendError, Kind
+from restic_monitor.listed import Inventory
+from restic_monitor.model import Code, Opened, ProbeError
+from restic_monitor.probes.native.found import OF_ONE_FILE, Found, contents, last
+from restic_monitor.probes.native.password import Password
+from restic_monitor.repository import Damaged, check_name, documents, keys
+
+if TYPE_CHECKING:
+    from restic_monitor.repository.sealed import Key
+
+_log = logging.getLogger(__name__)
+_READ_KEYS = 100
+"""Key files that are read in one look: whoever can write to the storage can put any number of them there."""
+_COSTLY = 4_000_000
+"""N·r·p of three times what restic makes. Such a key is tried after the others: it may be there to keep us busy."""
+_CONFIG_LIMIT_BYTES = 64 * 1024
+_CONFIG_IS_READ_EACH = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Unlocking:
+    """`known` are the key files, and `config`, that were read and did not change since. `worked` is the name of the key that
+    opened last, "" for none: it may be gone."""
+
+    name: str
+    backend: Backend = field(repr=False)
+    password: Password
+    inventory: Inventory
+    known: Mapping[str, Mapping[str, Opened]]
+    worked: str
+
+    @property
+    def key_is_known(self) -> bool:
+        """The key that opened last is there, as it was: so nobody revoked the password."""
+        return self.worked in self.known["keys"]
+
+    def read(self, found: Found, deadline: float) -> None:
+        """The key files that are not known: everybody can read what stands in them, and a damaged one is told as long as it is
+        there. What may not be read keeps nobody from looking."""
+        compared = self.inventory.compared("keys")
+        new = set(compared.appeared or ()) if compared else set()
+        unknown = [entry for name, entry in self.inventory.seen.files["keys"].items() if name not in self.known["keys"]]
+        for entry, content in contents(self.backend, unknown[:_READ_KEYS], deadline, keys.FILE_LIMIT_BYTES):
+            name = last(entry.name)
+            if isinstance(content, BackendError):
+                _log.debug("%s: %s cannot be read: %s", self.name, entry.name, content.message)
+                continue
+            if sealed := _understood(name, content, found):
+                found.add("keys", Opened(name, entry.size, entry.modified))
+                if name in new:
+                    found.makers[name] = sealed.holder
+
+    def key(self, found: Found, deadline: float) -> Key:
+        """The one that opens everything. Raises ProbeError, and BackendError where not even one key could be read."""
+        password = self.password.reveal(deadline)
+        names = self._in_order()
+        if not names:
+            denied = "keys/ may not be listed, so nothing can be opened: let these credentials list it"
+            gone = "no key in the repository, so nobody can open it: put the files of keys/ back"
+            raise ProbeError(Code.ERROR, denied if "keys" in self.inventory.denied else gone)
+        found.opened["keys"] = {name: replace(file, key=None) for name, file in found.opened["keys"].items()}
+        for name, sealed in self._cheap_first(names[: keys.TRIED], found, deadline):
+            if key := self._opened(name, sealed, password, found, deadline):
+                return key
+        raise ProbeError(Code.ERROR, self._wrong_password(len(names), found))
+
+    def _in_order(self) -> list[str]:
+        """The key that opened last, then that of the hint."""
+        hint = self.password.hint
+
+        def rank(name: str) -> tuple[bool, bool, str]:
+            return name != self.worked, not (hint and name.startswith(hint)), name
+
+        return sorted(self.inventory.seen.files["keys"], key=rank)
+
+    def _cheap_first(self, names: list[str], found: Found, deadline: float) -> Iterator[tuple[str, keys.Sealed]]:
+        """Those that can be read. Raises BackendError when there is none of which that could be told."""
+        later: list[tuple[str, keys.Sealed]] = []
+        refused: list[BackendError] = []
+        for name in names:
+            try:
+                sealed = _understood(name, self.backend.read(f"keys/{name}", deadline, keys.FILE_LIMIT_BYTES), found)
+            except BackendError as error:
+                if error.kind not in (Kind.MISSING, *OF_ONE_FILE):
+                    raise
+                refused += [error] if error.kind is not Kind.MISSING else []
+                continue
+            if not sealed:
+                continue
+            if sealed.work > _COSTLY and name != self.worked:
+                later.append((name, sealed))
+            else:
+                yield name, sealed
+        yield from later
+        if refused:
+            raise refused[0]
+
+    def _opened(self, name: str, sealed: keys.Sealed, password: bytes, found: Found, deadline: float) -> Key | None:
+        try:
+            key = sealed.open(password, deadline)
+        except keys.OutOfTime:
+            raise ProbeError(Code.UNREACHABLE, "no time was left to derive the key: others derive theirs") from None
+        except Damaged as damage:
+            found.is_damaged(f"keys/{name}", damage.reason)
+            return None
+        _log.debug("%s: key %s %s", self.name, name[:8], "opens" if key else "does not open")
+        if key:
+            entry = self.inventory.seen.files["keys"][name]
+            found.add("keys", Opened(name, entry.size, entry.modified, key=sealed.holder))
+        return key
+
+    def _wrong_password(self, count: int, found: Found) -> str:
+        damaged = sorted(last(name) for name in found.damaged if name.startswith("keys/"))
+        if self.worked in damaged:
+            reason = found.damaged[f"keys/{self.worked}"]
+            return f"the key that opened until now is damaged: keys/{self.worked[:8]} ({reason}); put it back from a copy"
+        if self.worked and self.worked not in self.inventory.seen.files["keys"]:
+            return f"the key that opened until now, {self.worked[:8]}, is gone, and the password opens no other"
+        broken = f"; damaged: {', '.join(f'keys/{name[:8]}' for name in damaged[:2])}" if damaged else ""
+        broken += f" and {len(damaged) - 2} more" if len(damaged) > 2 else ""
+        more = f"; {count - keys.TRIED} of {count} keys were not tried: set RESTIC_KEY_HINT" if count > keys.TRIED else ""
+        return f"wrong password or no key{broken}{more}"
+
+    # the configuration
+
+    def config_is_known(self, found: Found, deadline: float) -> bool:
+        """As far as the listing shows it. S3's and rest-server's do not: there it is asked for once a day."""
+        before, now = self.known["config"].get("config"), self.inventory.seen.config
+        if before is None or now is not None:
+            return before is not None and now is not None and (before.size, before.modified) == (now.size, now.modified)
+        moment = self.inventory.ended
+        if before.modified and timedelta(0) <= moment - before.modified < _CONFIG_IS_READ_EACH:
+            return True
+        content = self._config_content(found, deadline)
+        if content is not None and len(content) == before.size:
+            found.add("config", Opened("config", before.size, moment))
+        return content is None or len(content) == before.size
+
+    def config(self, key: Key, found: Found, deadline: float) -> None:
+        """Reads it with the key. Raises BackendError."""
+        entry = self.inventory.seen.config
+        found.opened["config"] = {}
+        if (content := self._config_content(found, deadline)) is None:
+            return
+        try:
+            documents.read_config(key.open(content))
+        except Damaged as damage:
+            found.is_damaged("config", damage.reason)
+            return
+        size, modified = (entry.size, entry.modified) if entry else (len(content), self.inventory.ended)
+        found.add("config", Opened("config", size, modified))
+
+    def _config_content(self, found: Found, deadline: float) -> bytes | None:
+        try:
+            return self.backend.read("config", deadline, _CONFIG_LIMIT_BYTES)
+        except BackendError as error:
+            if error.kind is not Kind.MISSING:
+                raise
+            found.is_damaged("config", "missing")
+            return None
+
+
+def _understood(name: str, content: bytes, found: Found) -> keys.Sealed | None:
+    """None for a damaged one, which is noted."""
+    try:
+        check_name(name, content)
+        return keys.read(content)
+    except Damaged as damage:
+        found.is_damaged(f"keys/{name}", damage.reason)
+        return None
