@@ -29,7 +29,7 @@ EXCEPTIONS = {
     "run --ok-when-told": "0 when every result reached its receivers, whatever it was; 3 when a push failed, or what is down "
     "or unknown has no receiver; the others as above",
     "run --format nagios": "0 OK, 1 warning or a failed push, 2 down, 3 unknown or an error",
-    "config check": "2 when one of its first three stages fails, 1 when a repository cannot be reached",
+    "config check": "2 when one of its first three stages fails, 1 when a repository cannot be reached, or is damaged",
 }
 """Where a command has its own, or leaves some out."""
 

@@ -248,7 +248,7 @@ _REPOSITORY = (
     ),
     Key("password", text, "the password of the repository", without=_ELSEWHERE, secret=True),
     Key("password_file", path, "a file that holds the password", without=_ELSEWHERE),
-    Key("password_command", text, "a command that prints the password; restic runs it", without=_ELSEWHERE),
+    Key("password_command", text, "a command that prints the password", without=_ELSEWHERE),
     Key("insecure_no_password", boolean, "the repository has an empty password; restic ≥ 0.17", default="false"),
     Key("restic", program, "the program; a name is looked up in `PATH`", default="restic"),
     Key("cache_dir", path, "[restic's cache](configuration.md#the-environment-of-restic)", without="no cache"),
