@@ -228,7 +228,8 @@ def test_a_password_that_was_revoked_is_noticed_though_no_snapshot_is_new(made: 
     replace(made, password=OTHER_PASSWORD).run("key", "remove", ours.name)
     for _ in range(2):
         outcome = look()
-        assert (outcome.status, outcome.message) == ("unknown", "ERROR wrong password or no key")
+        told = f"ERROR the key that opened until now, {ours.name[:8]}, is gone, and the password opens no other"
+        assert (outcome.status, outcome.message) == ("unknown", told)
     look.password.write_text(OTHER_PASSWORD)
     assert look().status in ("up", "warn")
 
@@ -359,6 +360,7 @@ def test_a_damaged_key_that_is_new_is_told_until_it_is_gone(made: Repository, at
         assert outcome.status == "warn"
         assert "damaged: keys/ffffffff (its content is not what its name says)" in finding(outcome)
     broken.unlink()
+    assert "1 key gone: ffffffff" in finding(look())
     assert look().status == "up"
 
 
@@ -388,7 +390,10 @@ def test_with_the_only_key_damaged_nobody_can_look(made: Repository, at: At) -> 
     (key,) = files(made, "keys")
     overwrite(key, key.read_bytes()[:-3])
     outcome = at(made)()
-    assert (outcome.status, outcome.message) == ("unknown", "ERROR wrong password or no key; 1 of 1 keys is damaged")
+    assert (outcome.status, outcome.message) == (
+        "unknown",
+        f"ERROR no key is whole, so nobody can open it: keys/{key.name[:8]}; put it back from a copy",
+    )
 
 
 @pytest.mark.parametrize(

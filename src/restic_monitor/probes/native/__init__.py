@@ -74,7 +74,8 @@ class Native:
     def _once(self, reading: float) -> Observation:
         inventory = listed.take(self.backend, self.shown_url, self.memory, reading)
         known = _still_true(inventory)
-        unlocking = Unlocking(self.name, self.backend, self.password, inventory, known, _worked(inventory))
+        worked = _worked(inventory)
+        unlocking = Unlocking(self.name, self.backend, self.password, inventory, known, worked.name if worked else "")
         opening = Opening(self.backend, unlocking, inventory, known, self._old_locks(inventory))
         found = Found(known)
         try:
@@ -89,10 +90,12 @@ class Native:
         return {lock.name for lock in locks if inventory.ended - lock.before > self.lock_max_age}
 
     def _keep_what_was_read(self, inventory: Inventory, found: Found) -> None:
-        """The look failed; what it opened need not be opened again."""
+        """The look failed; what it opened need not be opened again. Which key opened until now is known until another does."""
         if self.memory and found.anything_new:
-            before = inventory.recalled or Past(inventory.begun, {})
-            self.memory.remember(replace(before, opened=found.opened))
+            before, keys = inventory.recalled or Past(inventory.begun, {}), found.opened["keys"]
+            if (worked := _worked(inventory)) and not any(file.key for file in keys.values()):
+                keys = {**keys, worked.name: worked}
+            self.memory.remember(replace(before, opened={**found.opened, "keys": keys}))
 
     # what it all means
 
@@ -162,10 +165,10 @@ def _still_true(inventory: Inventory) -> dict[str, dict[str, Opened]]:
     } | {"config": dict(recalled.get("config", {}))}
 
 
-def _worked(inventory: Inventory) -> str:
-    """The name of the key that opened last, "" for none. It may be gone."""
+def _worked(inventory: Inventory) -> Opened | None:
+    """The key that opened last. It may be gone."""
     opened = inventory.recalled.opened.get("keys", {}) if inventory.recalled else {}
-    return next((name for name, file in opened.items() if file.key), "")
+    return next((file for file in opened.values() if file.key), None)
 
 
 def _together(recalled: Past | None, seen: Past) -> dict[str, dict[str, Stored]]:

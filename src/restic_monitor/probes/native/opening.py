@@ -39,7 +39,7 @@ class Opening:
     def open(self, found: Found, deadline: float, *, derive: bool) -> None:
         """Puts into `found` what it finds, as it finds it; derives a key when there is something to open, or else to `derive`.
         Raises ProbeError, Changed, and BackendError where a look must end."""
-        self.unlocking.read(found, deadline)
+        read = self.unlocking.read(found, deadline)
         seen = self.inventory.seen
         snapshots = [file for name, file in seen.files["snapshots"].items() if name not in self.known["snapshots"]]
         snapshots += seen.cut_off.values()
@@ -47,7 +47,7 @@ class Opening:
         config = self.unlocking.config_is_known(found, deadline)
         if not (snapshots or locks or derive) and config and self.unlocking.key_is_known:
             return
-        key = self.unlocking.key(found, deadline)
+        key = self.unlocking.key(read, found, deadline)
         self.unlocking.config(key, found, deadline)
         snapshots.sort(key=self._came, reverse=True)
         self._open(key, snapshots, found, deadline)

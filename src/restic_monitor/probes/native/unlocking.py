@@ -27,6 +27,8 @@ _COSTLY = 4_000_000
 """N·r·p of three times what restic makes. Such a key is tried after the others: it may be there to keep us busy."""
 _CONFIG_LIMIT_BYTES = 64 * 1024
 _CONFIG_IS_READ_EACH = timedelta(days=1)
+_LISTED, _ASKED_FOR = "config", "asked for"
+"""How the configuration is remembered: as the listing shows it, or with its size and when it was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,23 +48,26 @@ class Unlocking:
         """The key that opened last is there, as it was: so nobody revoked the password."""
         return self.worked in self.known["keys"]
 
-    def read(self, found: Found, deadline: float) -> None:
-        """The key files that are not known: everybody can read what stands in them, and a damaged one is told as long as it is
-        there. What may not be read keeps nobody from looking."""
+    def read(self, found: Found, deadline: float) -> dict[str, keys.Sealed]:
+        """The key files that are not known, by name: everybody can read what stands in them, and a damaged one is told as long
+        as it is there. What may not be read keeps nobody from looking."""
         compared = self.inventory.compared("keys")
         new = set(compared.appeared or ()) if compared else set()
         unknown = [entry for name, entry in self.inventory.seen.files["keys"].items() if name not in self.known["keys"]]
+        read: dict[str, keys.Sealed] = {}
         for entry, content in contents(self.backend, unknown[:_READ_KEYS], deadline, keys.FILE_LIMIT_BYTES):
             name = last(entry.name)
             if isinstance(content, BackendError):
                 _log.debug("%s: %s cannot be read: %s", self.name, entry.name, content.message)
                 continue
             if sealed := _understood(name, content, found):
+                read[name] = sealed
                 found.add("keys", Opened(name, entry.size, entry.modified))
                 if name in new:
                     found.makers[name] = sealed.holder
+        return read
 
-    def key(self, found: Found, deadline: float) -> Key:
+    def key(self, read: Mapping[str, keys.Sealed], found: Found, deadline: float) -> Key:
         """The one that opens everything. Raises ProbeError, and BackendError where not even one key could be read."""
         password = self.password.reveal(deadline)
         names = self._in_order()
@@ -70,8 +75,7 @@ class Unlocking:
             denied = "keys/ may not be listed, so nothing can be opened: let these credentials list it"
             gone = "no key in the repository, so nobody can open it: put the files of keys/ back"
             raise ProbeError(Code.ERROR, denied if "keys" in self.inventory.denied else gone)
-        found.opened["keys"] = {name: replace(file, key=None) for name, file in found.opened["keys"].items()}
-        for name, sealed in self._cheap_first(names[: keys.TRIED], found, deadline):
+        for name, sealed in self._cheap_first(names[: keys.TRIED], read, found, deadline):
             if key := self._opened(name, sealed, password, found, deadline):
                 return key
         raise ProbeError(Code.ERROR, self._wrong_password(len(names), found))
@@ -85,13 +89,15 @@ class Unlocking:
 
         return sorted(self.inventory.seen.files["keys"], key=rank)
 
-    def _cheap_first(self, names: list[str], found: Found, deadline: float) -> Iterator[tuple[str, keys.Sealed]]:
+    def _cheap_first(
+        self, names: list[str], read: Mapping[str, keys.Sealed], found: Found, deadline: float
+    ) -> Iterator[tuple[str, keys.Sealed]]:
         """Those that can be read. Raises BackendError when there is none of which that could be told."""
         later: list[tuple[str, keys.Sealed]] = []
         refused: list[BackendError] = []
         for name in names:
             try:
-                sealed = _understood(name, self.backend.read(f"keys/{name}", deadline, keys.FILE_LIMIT_BYTES), found)
+                sealed = read.get(name) or self._key_file(name, found, deadline)
             except BackendError as error:
                 if error.kind not in (Kind.MISSING, *OF_ONE_FILE):
                     raise
@@ -107,6 +113,11 @@ class Unlocking:
         if refused:
             raise refused[0]
 
+    def _key_file(self, name: str, found: Found, deadline: float) -> keys.Sealed | None:
+        if f"keys/{name}" in found.damaged:
+            return None
+        return _understood(name, self.backend.read(f"keys/{name}", deadline, keys.FILE_LIMIT_BYTES), found)
+
     def _opened(self, name: str, sealed: keys.Sealed, password: bytes, found: Found, deadline: float) -> Key | None:
         try:
             key = sealed.open(password, deadline)
@@ -118,6 +129,7 @@ class Unlocking:
         _log.debug("%s: key %s %s", self.name, name[:8], "opens" if key else "does not open")
         if key:
             entry = self.inventory.seen.files["keys"][name]
+            found.opened["keys"] = {other: replace(file, key=None) for other, file in found.opened["keys"].items()}
             found.add("keys", Opened(name, entry.size, entry.modified, key=sealed.holder))
         return key
 
@@ -128,24 +140,27 @@ class Unlocking:
             return f"the key that opened until now is damaged: keys/{self.worked[:8]} ({reason}); put it back from a copy"
         if self.worked and self.worked not in self.inventory.seen.files["keys"]:
             return f"the key that opened until now, {self.worked[:8]}, is gone, and the password opens no other"
-        broken = f"; damaged: {', '.join(f'keys/{name[:8]}' for name in damaged[:2])}" if damaged else ""
+        broken = ", ".join(f"keys/{name[:8]}" for name in damaged[:2])
         broken += f" and {len(damaged) - 2} more" if len(damaged) > 2 else ""
+        if len(damaged) == count:
+            return f"no key is whole, so nobody can open it: {broken}; put {'it' if count == 1 else 'one'} back from a copy"
         more = f"; {count - keys.TRIED} of {count} keys were not tried: set RESTIC_KEY_HINT" if count > keys.TRIED else ""
-        return f"wrong password or no key{broken}{more}"
+        return f"wrong password or no key{f'; damaged: {broken}' if broken else ''}{more}"
 
     # the configuration
 
     def config_is_known(self, found: Found, deadline: float) -> bool:
         """As far as the listing shows it. S3's and rest-server's do not: there it is asked for once a day."""
-        before, now = self.known["config"].get("config"), self.inventory.seen.config
-        if before is None or now is not None:
-            return before is not None and now is not None and (before.size, before.modified) == (now.size, now.modified)
+        known, now = self.known["config"], self.inventory.seen.config
+        if now or not (before := known.get(_ASKED_FOR)):
+            shown = known.get(_LISTED)
+            return bool(now and shown) and (now.size, now.modified) == (shown.size, shown.modified)
         moment = self.inventory.ended
         if before.modified and timedelta(0) <= moment - before.modified < _CONFIG_IS_READ_EACH:
             return True
         content = self._config_content(found, deadline)
         if content is not None and len(content) == before.size:
-            found.add("config", Opened("config", before.size, moment))
+            found.add("config", Opened(_ASKED_FOR, before.size, moment))
         return content is None or len(content) == before.size
 
     def config(self, key: Key, found: Found, deadline: float) -> None:
@@ -159,8 +174,8 @@ class Unlocking:
         except Damaged as damage:
             found.is_damaged("config", damage.reason)
             return
-        size, modified = (entry.size, entry.modified) if entry else (len(content), self.inventory.ended)
-        found.add("config", Opened("config", size, modified))
+        listed = Opened(_LISTED, entry.size, entry.modified) if entry else None
+        found.add("config", listed or Opened(_ASKED_FOR, len(content), self.inventory.ended))
 
     def _config_content(self, found: Found, deadline: float) -> bytes | None:
         try:
