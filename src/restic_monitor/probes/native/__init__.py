@@ -102,7 +102,7 @@ class Native:
     def _told(self, inventory: Inventory, found: Found) -> Observation:
         now, recalled, past = datetime.now(UTC), inventory.recalled, inventory.past
         files = inventory.folders["snapshots"]
-        here = {name: _arrived(files[name], inventory, now) for name in found.opened["snapshots"]}
+        here = {name: _arrived(file, inventory, now) for name, file in files.items() if name in found.opened["snapshots"]}
         snapshots = proof.prove([*_snapshots(found.opened["snapshots"].values())], recalled, now, here)
         unknown = files.keys() - found.opened["snapshots"].keys() - found.gone
         proved_before = recalled.proved if recalled else {}

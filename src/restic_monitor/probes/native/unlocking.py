@@ -154,7 +154,7 @@ class Unlocking:
         known, now = self.known["config"], self.inventory.seen.config
         if now or not (before := known.get(_ASKED_FOR)):
             shown = known.get(_LISTED)
-            return bool(now and shown) and (now.size, now.modified) == (shown.size, shown.modified)
+            return now is not None and shown is not None and (now.size, now.modified) == (shown.size, shown.modified)
         moment = self.inventory.ended
         if before.modified and timedelta(0) <= moment - before.modified < _CONFIG_IS_READ_EACH:
             return True
