@@ -104,7 +104,7 @@ class Native:
         files = inventory.folders["snapshots"]
         here = {name: _arrived(file, inventory, now) for name, file in files.items() if name in found.opened["snapshots"]}
         snapshots = proof.prove([*_snapshots(found.opened["snapshots"].values())], recalled, now, here)
-        unknown = files.keys() - found.opened["snapshots"].keys() - found.gone
+        unknown = (files.keys() | inventory.seen.cut_off.keys()) - found.opened["snapshots"].keys() - found.gone
         proved_before = recalled.proved if recalled else {}
         snapshots = tuple(  # what a copy proves is not known before its original is
             replace(each, proved=None) if each.original in unknown and each.original not in proved_before else each

@@ -156,7 +156,7 @@ class Unlocking:
             shown = known.get(_LISTED)
             return now is not None and shown is not None and (now.size, now.modified) == (shown.size, shown.modified)
         moment = self.inventory.ended
-        if before.modified and timedelta(0) <= moment - before.modified < _CONFIG_IS_READ_EACH:
+        if before.modified and abs(moment - before.modified) < _CONFIG_IS_READ_EACH:
             return True
         content = self._config_content(found, deadline)
         if content is not None and len(content) == before.size:
