@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import itertools
 import os
+import threading
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -533,6 +535,36 @@ def test_the_deadline_holds_where_nobody_answers(storage: Storage, black_hole: R
         assert time.monotonic() - begun < 1 + 2
         assert error.kind is Kind.TIMEOUT
     lost.close()
+
+
+def test_two_looks_at_a_server_that_hangs_do_not_keep_another_from_being_read() -> None:
+    """They have all workers of the run, until their time is over. What is healthy is not waited for file by file."""
+    released = threading.Event()
+    files = [Entry(f"snapshots/{number:064x}", 7) for number in range(100)]
+
+    def hang(asked: Asked) -> Reply:
+        released.wait(30)
+        return Reply(200, asked.path.encode())
+
+    storages = Storages(Http({}, connections=4))
+    deadline = time.monotonic() + 20
+    with answering(hang) as hanging, answering(lambda asked: Reply(200, asked.path.encode())) as healthy:
+
+        def read_all(url: str) -> list[tuple[Entry, bytes | BackendError]]:
+            return list(storages.storage(f"rest:{url}/", {}, {}, Tls()).read_all(files, deadline, 1000))
+
+        with ThreadPoolExecutor(3) as looks:
+            hung = [looks.submit(read_all, hanging.url) for _ in range(2)]
+            while len(hanging.asked) < 4 and time.monotonic() < deadline:
+                time.sleep(0.01)
+            other = looks.submit(read_all, healthy.url)
+            ended, _ = wait([other], timeout=3)
+            released.set()
+        assert ended
+        for content in (look.result() for look in (other, *hung)):
+            assert sorted((entry.name, said) for entry, said in content) == [
+                (file.name, f"/{file.name}".encode()) for file in files
+            ]
 
 
 def test_a_deadline_that_has_passed_is_a_timeout(storage: Storage) -> None:

@@ -87,6 +87,7 @@ class Web:
     def _many(self, work: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
         """What stays in the queue, because servers that do not answer have all workers, is done by the thread that waits."""
         done, waiting, begun = queue.SimpleQueue[Future[R]](), iter(items), dict[Future[R], T]()
+        patience = _PATIENCE_SECONDS
 
         def begin(count: int) -> None:
             for item in itertools.islice(waiting, count):
@@ -95,14 +96,18 @@ class Web:
                 future.add_done_callback(done.put)
 
         def next_result() -> R:
+            nonlocal patience
             while True:
                 try:
-                    future = done.get(timeout=_PATIENCE_SECONDS)
+                    future = done.get(timeout=patience)
                 except queue.Empty:
-                    if queued := next((each for each in begun if each.cancel()), None):
+                    queued = next((each for each in begun if each.cancel()), None)
+                    patience = 0.0 if queued else _PATIENCE_SECONDS  # one wait for all that is queued, not one for each
+                    if queued:
                         return work(begun.pop(queued))
                 else:
                     if not future.cancelled():
+                        patience = _PATIENCE_SECONDS
                         del begun[future]
                         return future.result()
 
