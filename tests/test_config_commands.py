@@ -12,6 +12,7 @@ import pytest
 from configs import SEED, write
 from conftest import Completed, Run
 from kuma import Kuma
+from repositories import Written, snapshot, write_repository
 from restic_monitor.config.find import user_path
 from restics import Backup, make_repository, require
 
@@ -150,6 +151,46 @@ repositories:
     assert "reach    ok       good: 1 snapshot" in done.stdout
     assert run("config", "check", "--no-network", "-c", file).returncode == 0
     assert kuma.beats == ()
+
+
+def stale_for_years(path: Path) -> Written:
+    counted = {"total_files_processed": 1, "total_bytes_processed": 1}
+    return write_repository(path, [snapshot(datetime(2020, 1, day, tzinfo=UTC), summary=counted) for day in (1, 2, 3)])
+
+
+def looked_at(folder: Path, written: Written, mode: str) -> Path:
+    restic = require("restic") if mode == "restic" else "/nowhere/restic"
+    keys = f"url: {written.path}, mode: {mode}, password: {written.password}, restic: {restic}"
+    return private(folder, f"repositories: {{web: {{{keys}, push_url: http://127.0.0.1:9/api/push/token}}}}\n")
+
+
+CONFIG = "the repository's config is damaged: not sealed with the key of this repository, or changed; put it back from a copy"
+NAME = "its content is not what its name says"
+ONE = "2 snapshots; 1 snapshot file is damaged or unreadable: {id}"
+
+
+@pytest.mark.parametrize(
+    ("mode", "config", "expected"),
+    [
+        ("native", True, f"3 snapshots; {CONFIG}"),
+        ("auto", True, f"3 snapshots; {CONFIG}"),
+        ("native", False, f"{ONE} ({NAME})"),
+        ("restic", False, ONE),
+        ("listing", False, f"3 snapshots; the snapshot file {{id}} is damaged: {NAME}; do not prune, run restic check"),
+    ],
+)
+def test_a_damaged_repository_fails_the_last_stage(run: Run, tmp_path: Path, mode: str, config: bool, expected: str) -> None:
+    written = stale_for_years(tmp_path / "repo")
+    file = looked_at(tmp_path, written, mode)
+    done = run("config", "check", "-c", file)
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[3] == "reach    ok       web: 3 snapshots"  # a stale one was reached
+    path = written.path / ("config" if config else f"snapshots/{written.snapshots[0]}")
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    done = run("config", "check", "-c", file)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout.splitlines()[3] == f"reach    FAILED   web: {expected.format(id=written.snapshots[0][:8])}"
 
 
 # config show

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from restic_monitor import proof
 from restic_monitor.checks.freshness import Freshness
 from restic_monitor.checks.readable import Readable
-from restic_monitor.model import Code, Observation, Result, Snapshot, Status, Verdict, Watch, unknown
+from restic_monitor.model import Code, Folder, Observation, Result, Snapshot, Status, Verdict, Watch, unknown
 from restic_monitor.recency import MaxAge
 from restic_monitor.repository.documents import parse_time
 
@@ -130,6 +130,21 @@ def test_an_empty_repository_is_missing() -> None:
     verdict = judge()
     assert verdict.status is Status.DOWN
     assert message(verdict) == "MISSING no snapshot in the repository"
+
+
+@pytest.mark.parametrize(
+    ("vanished", "expected"),
+    [
+        (None, "MISSING no snapshot in the repository"),
+        ((), "MISSING no snapshot in the repository"),
+        (("a" * 64,), "MISSING no snapshot in the repository; 1 was there at the last look"),
+        (("a" * 64, "b" * 64, "c" * 64), "MISSING no snapshot in the repository; 3 were there at the last look"),
+    ],
+)
+def test_an_empty_repository_that_was_none_says_so(vanished: tuple[str, ...] | None, expected: str) -> None:
+    seen = Observation("native", (), (), stored=Folder((), vanished=vanished))
+    verdict = Freshness(MaxAge(DAY, "1d")).judge(seen, NOW)
+    assert (verdict.status, message(verdict)) == (Status.DOWN, expected)
 
 
 def test_an_empty_list_beside_damaged_files_is_no_empty_repository() -> None:

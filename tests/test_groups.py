@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import itertools
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
 from conftest import Run
+from repositories import Written, json_bytes, snapshot, write_repository
 from restic_monitor.commands import groups
 from restic_monitor.model import Observation, Snapshot, Summary
-from restics import PASSWORD, Backup, Repository, make_repository
+from restics import PASSWORD, Backup, Repository, make_repository, require
+from standins import Asked, Reply, answering
 
 NOW = datetime(2026, 7, 22, 9, 30, tzinfo=UTC)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 GIB = 1 << 30
+NO_RESTIC = "/nowhere/restic"
 
 
 def snapshots(
@@ -167,8 +173,13 @@ def test_an_empty_repository_has_no_groups() -> None:
 # by its user
 
 
-def configured(folder: Path, repository: Repository, **more: str) -> Path:
-    keys = {"url": repository.path, "password": PASSWORD, "restic": repository.restic, **more}
+def written_by(moment: datetime, host: str) -> dict[str, Any]:
+    return snapshot(moment, host, summary={"total_files_processed": 1, "total_bytes_processed": 1})
+
+
+def configured(folder: Path, repository: Repository | Written, **more: str) -> Path:
+    restic = repository.restic if isinstance(repository, Repository) else NO_RESTIC
+    keys = {"url": repository.path, "password": PASSWORD, "restic": restic, **more}
     file = folder / "config.yaml"
     lines = "".join(f"    {key}: {value}\n" for key, value in keys.items())
     file.write_text(f"repositories:\n  home:\n{lines}")
@@ -203,12 +214,64 @@ def test_bars_are_plain_where_the_encoding_has_no_others(tmp_path: Path, run: Ru
     assert done.stdout.isascii()
 
 
-def test_a_listing_is_not_asked_where_there_is_a_password(tmp_path: Path, run: Run) -> None:
-    repository = make_repository(tmp_path / "repo", snapshots=[Backup(datetime.now(UTC) - HOUR, "nas")])
-    for mode in ("listing", "fast"):
-        done = run("groups", "home", "-c", configured(tmp_path, repository, mode=mode))
-        assert (done.returncode, done.stderr) == (0, "")
-        assert done.stdout.splitlines()[1].startswith("nas ")
+@pytest.mark.parametrize(
+    ("command", "mode"),
+    [*itertools.product(["groups"], ["auto", "native", "fast", "listing", None]), ("suggest", "auto"), ("suggest", "listing")],
+)
+def test_no_restic_is_needed_where_our_own_reader_can_look(command: str, mode: str | None, tmp_path: Path, run: Run) -> None:
+    """A listing does not show what is asked for: where it is wanted, also by a variable, both look as with `auto`."""
+    written = write_repository(tmp_path / "repo", [written_by(datetime.now(UTC) - HOUR, "nas")])
+    file = configured(tmp_path, written, **({"mode": mode} if mode else {}))
+    done = run(command, "home", "-c", file, env={} if mode else {"RESTIC_MONITOR_FAST": "1"})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "nas" in done.stdout
+
+
+def test_restic_is_asked_where_the_mode_says_so(tmp_path: Path, run: Run) -> None:
+    written = write_repository(tmp_path / "repo", [written_by(datetime.now(UTC) - HOUR, "nas")])
+    done = run("groups", "home", "-c", configured(tmp_path, written, mode="restic", restic=str(require("restic"))))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "nas" in done.stdout
+    done = run("groups", "home", "-c", configured(tmp_path, written, mode="restic"))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"restic-monitor: error: home: ERROR the program {NO_RESTIC} was not found")
+
+
+def slow_to_read(written: Written, *names: str) -> Callable[[Asked], Reply]:
+    """A rest-server that lists everything at once, and does not answer who reads one of these in time."""
+
+    def answer(asked: Asked) -> Reply:
+        file = written.path / asked.path.strip("/")
+        if file.is_dir():
+            return Reply(200, json_bytes([{"name": each.name, "size": each.stat().st_size} for each in file.iterdir()]))
+        if asked.method == "GET" and file.name in names:
+            time.sleep(2.5)
+        return Reply(200, file.read_bytes())
+
+    return answer
+
+
+@pytest.mark.slow
+def test_what_there_was_no_time_to_read_is_said(tmp_path: Path, run: Run) -> None:
+    made = [written_by(datetime.now(UTC) - HOUR, host) for host in ("nas", "web", "db")]
+    written = write_repository(tmp_path / "repo", made)
+    with answering(slow_to_read(written, written.snapshots[2])) as server:
+        keys = {"url": f"rest:{server.url}/", "timeout": "2s"}
+        done = run("groups", "home", "-c", configured(tmp_path, written, **keys))
+    assert done.returncode == 0
+    assert done.stderr == (
+        "restic-monitor: warning: home: 2 of 3 snapshot files read in time; a longer timeout: reads them all\n"
+    )
+    assert {line.split()[0] for line in done.stdout.splitlines()[1:3]} == {"nas", "web"}
+
+
+def test_a_repository_of_which_nothing_was_read_in_time_is_not_called_empty(tmp_path: Path, run: Run) -> None:
+    written = write_repository(tmp_path / "repo", [written_by(datetime.now(UTC) - HOUR, "nas")])
+    with answering(slow_to_read(written, *written.snapshots)) as server:
+        keys = {"url": f"rest:{server.url}/", "timeout": "2s"}
+        done = run("suggest", "home", "-c", configured(tmp_path, written, **keys))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "restic-monitor: error: home: 0 of 1 snapshot files read in time; a longer timeout: reads them all\n"
 
 
 def test_without_a_password_it_says_why_it_needs_one(tmp_path: Path, run: Run) -> None:
@@ -224,13 +287,14 @@ def test_without_a_password_it_says_why_it_needs_one(tmp_path: Path, run: Run) -
 def test_a_repository_that_cannot_be_looked_at_is_an_error_with_its_reason(tmp_path: Path, run: Run) -> None:
     repository = make_repository(tmp_path / "repo")
     for more, reason in (
-        ({"url": str(tmp_path / "nope")}, f"restic-monitor: error: home: ERROR no repository at {tmp_path}/nope"),
-        ({"password": "canary"}, "restic-monitor: error: home: ERROR wrong password"),
-        ({"restic": str(tmp_path / "none")}, f"restic-monitor: error: home: ERROR the program {tmp_path}/none was not found"),
+        ({"url": f"{tmp_path}/nope"}, f"there is no folder {tmp_path}/nope: is the disk mounted?\n"),
+        ({"url": f"{tmp_path}/nope", "mode": "restic"}, f"no repository at {tmp_path}/nope"),
+        ({"password": "canary"}, "wrong password or no key\n"),
+        ({"password": "canary", "mode": "restic"}, "wrong password"),
     ):
         done = run("groups", "home", "-c", configured(tmp_path, repository, **more))
         assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr.startswith(reason), done.stderr
+        assert done.stderr.startswith(f"restic-monitor: error: home: ERROR {reason}"), done.stderr
         assert "canary" not in done.stderr
 
 
@@ -241,13 +305,14 @@ def test_an_empty_repository_is_no_error(tmp_path: Path, run: Run) -> None:
 
 @pytest.mark.slow
 def test_a_snapshot_of_a_real_repository_from_the_future_is_said(tmp_path: Path, run: Run, restic_version: str) -> None:
-    """It proves a backup only where restic wrote down when that ended."""
+    """restic shows no time of a file: there it proves a backup only where it is written down when that ended."""
     repository = make_repository(tmp_path / "repo", restic_version, [Backup(datetime.now(UTC) + 9 * DAY, "nas")])
-    for command in ("groups", "suggest"):
-        done = run(command, "home", "-c", configured(tmp_path, repository))
+    for command, mode in itertools.product(("groups", "suggest"), ("native", "restic")):
+        done = run(command, "home", "-c", configured(tmp_path, repository, mode=mode))
         assert (done.returncode, done.stderr) == (0, "")
         (said,) = [line for line in done.stdout.splitlines() if "in the future" in line]
-        assert said.removeprefix("    # ").startswith("1 snapshot that" if restic_version == "0.14" else "1 snapshot dated")
+        proves_nothing = mode == "restic" and restic_version == "0.14"
+        assert said.removeprefix("    # ").startswith("1 snapshot that" if proves_nothing else "1 snapshot dated")
         assert said.endswith(": nas")
 
 
@@ -289,6 +354,6 @@ def test_ctrl_c_ends_restic_too(tmp_path: Path, run: Run) -> None:
     script.write_text(f"#!/bin/sh\necho $$ >{tmp_path}/pid\nkill -TERM $PPID\nexec sleep 60\n")
     script.chmod(0o755)
     repository = Repository(tmp_path / "repo", script)
-    done = run("groups", "home", "-c", configured(tmp_path, repository), timeout=20)
+    done = run("groups", "home", "-c", configured(tmp_path, repository, mode="restic"), timeout=20)
     assert (done.returncode, done.stdout) == (143, "")
     assert not Path("/proc", (tmp_path / "pid").read_text().strip()).exists()

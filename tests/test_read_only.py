@@ -16,6 +16,7 @@ import pytest
 from conftest import Run
 from looks import run_on
 from proxy import Proxy
+from repositories import Written, lock, snapshot, write_repository
 from restics import PASSWORD, Backup, Repository, make_repository
 from servers import S3, Rest
 from sshd import Sftp
@@ -162,7 +163,85 @@ def test_a_listing_sends_a_rest_server_listings_and_reads_one_snapshot(run: Run,
     assert tree(repo.path) == before
 
 
-@pytest.mark.parametrize("arguments", [("config", "check"), ("config", "show"), ("run", "--no-push")])
+# by our own reader
+
+
+DAY = timedelta(days=1)
+
+
+def with_an_old_lock(path: Path) -> Written:
+    """Which is opened, too, where the store tells how old its file is."""
+    now = datetime.now(UTC)
+    written = write_repository(path, [snapshot(now - age) for age in (DAY, timedelta(hours=1))])
+    written.add_lock(lock(now - 2 * DAY), at=now - 2 * DAY)
+    return written
+
+
+def natively(run: Run, url: str | Path, env: Mapping[str, str] | None = None, *, status: str = "warn", **keys: object) -> None:
+    """A first look, which opens everything, and one that finds nothing new; a wrong password; and a derived key. An old lock is
+    a warning."""
+    for _ in range(2):
+        outcome = run_on(run, url, NO_RESTIC, env=env, mode="native", **keys)
+        assert (outcome.status, outcome.result["source"], outcome.result["snapshots"]) == (status, "native", 2), outcome
+    wrong = run_on(run, url, NO_RESTIC, "--no-state", env={**(env or {}), "RESTIC_PASSWORD": "wrong"}, mode="native", **keys)
+    assert (wrong.status, wrong.message) == ("unknown", "ERROR wrong password or no key")
+    checked = run("config", "check", "--config", run.home / "config.yaml", env={"RESTIC_PASSWORD": PASSWORD, **(env or {})})
+    assert checked.returncode == 0, checked
+
+
+def opened(written: Written) -> set[str]:
+    """What a look reads: never what is in the repository's data and index."""
+    files = [path for folder in ("keys", "locks", "snapshots") for path in (written.path / folder).iterdir()]
+    return {"config", *(f"{path.parent.name}/{path.name}" for path in files)}
+
+
+def test_our_own_reader_changes_nothing_in_a_local_repository(run: Run, tmp_path: Path) -> None:
+    """Beside a lock that restic left, which is in nobody's way."""
+    repo = repository(tmp_path / "repo", "0.19")
+    repo.backup(Backup(datetime.now(UTC)))
+    held = lock_exclusively(repo)
+    os.utime(held, (time.time() - 2 * DAY.total_seconds(),) * 2)
+    before = tree(repo.path)
+    natively(run, repo.path)
+    assert tree(repo.path) == before
+
+
+def test_our_own_reader_changes_nothing_over_sftp(run: Run, sshd: Sftp) -> None:
+    written = with_an_old_lock(sshd.folder / "read-only-native")
+    before = tree(written.path)
+    natively(run, sshd.location("read-only-native"), restic_options=[f"sftp.args={sshd.args}"])
+    assert tree(written.path) == before
+
+
+def test_our_own_reader_sends_s3_nothing_but_listings_and_reads(run: Run, s3: S3) -> None:
+    written = with_an_old_lock(s3.folder / "read-only-native" / "repo")
+    before = tree(written.path)
+    with Proxy(s3.endpoint) as proxy:
+        natively(run, replace(s3, endpoint=proxy.url).location("read-only-native/repo"), s3.env)
+        assert proxy.methods == {"GET"}
+        lists = [seen.path for seen in proxy.seen if "list-type=2" in seen.path]
+        reads = {seen.path.removeprefix("/read-only-native/repo/") for seen in proxy.seen if seen.path not in lists}
+        assert reads == opened(written)
+        assert not any("data" in path for path in lists)
+    assert tree(written.path) == before
+
+
+def test_our_own_reader_sends_a_rest_server_nothing_but_listings_and_reads(run: Run, rest: Rest) -> None:
+    """It tells no times, so that a lock is not old at the first look."""
+    written = with_an_old_lock(rest.folder / "read-only-native")
+    before = tree(written.path)
+    with Proxy(rest.url) as proxy:
+        natively(run, replace(rest, url=proxy.url).location(written.path.name), status="up")
+        assert proxy.methods <= {"GET", "HEAD"}
+        asked = {seen.path.removeprefix("/read-only-native/") for seen in proxy.seen if seen.method == "GET"}
+        locks = {f"locks/{path.name}" for path in (written.path / "locks").iterdir()}
+        assert asked == {"keys/", "locks/", "snapshots/", *opened(written) - locks}
+    assert tree(written.path) == before
+
+
+@pytest.mark.parametrize(
+    "arguments", [("config", "check"), ("config", "show"), ("run", "--no-push"), ("groups",), ("suggest",)]
+)
 def test_no_command_writes(run: Run, tmp_path: Path, arguments: tuple[str, ...]) -> None:
     repo = repository(tmp_path / "repo", "0.19")
     config = tmp_path / "config.yaml"

@@ -515,6 +515,11 @@ def test_a_snapshot_has_the_name_of_its_file_whatever_it_says_itself() -> None:
         (snapshot(NOW) | {"tree": None}, "a snapshot without a tree"),
         (snapshot(NOW) | {"tree": ""}, "a snapshot without a tree"),
         (snapshot(NOW) | {"tree": TREE.upper() + "\n"}, "a snapshot without a tree"),
+        (snapshot(NOW) | {"original": "yesterday"}, "a snapshot whose original is none"),
+        (snapshot(NOW) | {"original": "a" * 63}, "a snapshot whose original is none"),
+        (snapshot(NOW) | {"original": "A" * 64}, "a snapshot whose original is none"),
+        (snapshot(NOW) | {"original": "a" * 64 + "\n"}, "a snapshot whose original is none"),
+        (snapshot(NOW) | {"original": 1}, "no snapshot"),
         (snapshot(NOW) | {"time": "yesterday"}, "its time is no moment"),
         (snapshot(NOW) | {"time": ""}, "its time is no moment"),
         (snapshot(NOW) | {"time": "2026-11-25T12:00:00"}, "its time is no moment"),
@@ -534,6 +539,11 @@ def test_a_snapshot_has_the_name_of_its_file_whatever_it_says_itself() -> None:
 )
 def test_a_snapshot_of_the_wrong_shape_says_why(document: object, expected: str) -> None:
     assert reason(documents.read_snapshot, NAME, json_bytes(document)) == expected
+
+
+@pytest.mark.parametrize(("original", "expected"), [("b" * 64, "b" * 64), ("", ""), (None, "")])
+def test_a_snapshot_has_an_original_or_none(original: str | None, expected: str) -> None:
+    assert documents.read_snapshot(NAME, json_bytes(snapshot(NOW, original=original))).original == expected
 
 
 @pytest.mark.parametrize(

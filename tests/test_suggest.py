@@ -693,6 +693,13 @@ MISTAKES: Sequence[tuple[str, Spoil, Sequence[str], int, str]] = (
         lambda folder, repository: configured(folder, Repository(folder / "nope", repository.restic)),
         ("home",),
         1,
+        "restic-monitor: error: home: ERROR there is no folder {folder}/nope: is the disk mounted?",
+    ),
+    (
+        "a repository that is not there for restic",
+        lambda folder, repository: configured(folder, Repository(folder / "nope", repository.restic), mode="restic"),
+        ("home",),
+        1,
         "restic-monitor: error: home: ERROR no repository at {folder}/nope",
     ),
     (

@@ -92,7 +92,10 @@ def look(common: Common, name: str | None, command: str) -> tuple[str, Observati
         log.error("%s: %s", name, results[0].message)
         return 1
     if kept.seen.partly:
-        log.warning("%s: %s; a longer timeout: reads them all", name, kept.seen.as_far_as_read)
+        tell = log.warning if kept.seen.snapshots else log.error
+        tell("%s: %s; a longer timeout: reads them all", name, kept.seen.as_far_as_read)
+        if not kept.seen.snapshots:
+            return 1
     return name, kept.seen
 
 
