@@ -71,11 +71,12 @@ def test_what_there_is_no_room_for_is_damage(large: Opened) -> None:
         room.hold(large)
 
 
-def test_a_file_without_room_takes_none_from_those_that_share_what_is_held() -> None:
+@pytest.mark.parametrize("large", [opened(host="x" * 3_000), opened(paths=tuple(str(number) for number in range(40)))])
+def test_a_file_without_room_takes_none_from_others(large: Opened) -> None:
     room = Room(limit_bytes=3_000)
-    room.hold(opened())
-    with pytest.raises(Damaged):
-        room.hold(opened(host="x" * 3_000))
+    for _ in range(100):
+        with pytest.raises(Damaged):
+            room.hold(large)
     assert held(room, opened()) == opened().snapshot
 
 

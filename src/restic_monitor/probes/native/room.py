@@ -37,8 +37,10 @@ class Room:
 
     def _list(self, texts: tuple[str, ...]) -> tuple[str, ...]:
         if (held := self._lists.get(texts)) is None:
-            self._take(texts)
-            held = self._lists[texts] = tuple(map(self._text, texts))
+            new = {text for text in texts if text not in self._texts}
+            self._take(texts, *new)
+            self._texts.update(zip(new, new, strict=True))
+            held = self._lists[texts] = tuple(self._texts[text] for text in texts)
         return held
 
     def _text(self, text: str) -> str:
@@ -47,8 +49,9 @@ class Room:
             held = self._texts[text] = text
         return held
 
-    def _take(self, new: str | tuple[str, ...]) -> None:
-        size = sys.getsizeof(new) + _ENTRY_BYTES
+    def _take(self, *new: str | tuple[str, ...]) -> None:
+        """All or nothing: who finds no room takes none from others."""
+        size = sum(map(sys.getsizeof, new)) + _ENTRY_BYTES * len(new)
         if size > self._left:
             raise Damaged("what all files name is more than there is room for")
         self._left -= size
