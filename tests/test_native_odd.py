@@ -416,6 +416,19 @@ def test_an_old_lock_that_may_not_be_read_is_no_error_and_told_by_its_age(repo: 
         assert re.fullmatch(r"a lock is 2h( 0m)? old; when no restic is running: restic unlock", told)
 
 
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="no file here that can be opened and not read")
+def test_a_file_with_a_bad_sector_is_damaged_and_the_others_are_read(repo: Written, at: At) -> None:
+    """What nothing is mapped to cannot be read: the kernel answers EIO, as for a bad sector."""
+    unreadable = name_of(b"unreadable")
+    (repo.path / "snapshots" / unreadable).symlink_to("/proc/self/mem")
+    repo.add_snapshot(snapshot(ago(HOUR)))
+    outcome = at(repo.path)()
+    assert outcome.status == "down"
+    assert outcome.message.startswith(
+        f"ERROR 1 snapshot file is damaged or unreadable: {unreadable[:8]} (it cannot be read, others can)"
+    )
+
+
 def test_one_new_snapshot_that_may_not_be_read_is_told_as_the_storage_says_it(repo: Written, at: At) -> None:
     """Nothing else was read in this look, so nobody knows whether others may be."""
     denied: set[str] = set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import time
@@ -34,6 +35,8 @@ class Local(Struct, frozen=True):
             with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb") as file:
                 return file.read(limit)
         except OSError as error:
+            if error.errno == errno.EIO:  # a bad sector under one file; the listing came through
+                raise BackendError(Kind.REFUSED, f"{path} cannot be read: input/output error") from None
             raise _problem(error, str(path)) from None
 
     def read_all(self, files: Sequence[Entry], deadline: float, limit: int) -> Iterator[Content]:

@@ -108,8 +108,9 @@ def _not_readable(refused: Mapping[str, BackendError], count: int, found: Found)
     snapshots = {name: error for name, error in refused.items() if name.startswith("snapshots/")}
     if len(snapshots) == count and snapshots:
         raise next(iter(snapshots.values()))
-    for name in snapshots:
-        found.is_damaged(name, "it may not be read, others may")
+    for name, error in snapshots.items():
+        denied = error.kind is Kind.DENIED
+        found.is_damaged(name, "it may not be read, others may" if denied else "it cannot be read, others can")
 
 
 def _understood(key: Key, entry: Entry, content: bytes) -> Opened:
