@@ -333,7 +333,8 @@ def test_case_9_nor_does_what_our_own_reader_remembers_fill_it_again(run: Run, t
     outcome = natively(run, repository.path, max_vanished="50%")
     assert (outcome.status, outcome.result["code"]) == ("down", "missing")
     assert outcome.message == (
-        "MISSING no snapshot in the repository; 1 of 1 snapshot files are gone since the last look (limit 50%); was that you?"
+        "MISSING no snapshot in the repository; 1 was there at the last look; "
+        "1 of 1 snapshot files are gone since the last look (limit 50%); was that you?"
     )
 
 
