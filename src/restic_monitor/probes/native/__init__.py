@@ -77,7 +77,7 @@ class Native:
         worked = _worked(inventory)
         unlocking = Unlocking(self.name, self.backend, self.password, inventory, known, worked.name if worked else "")
         opening = Opening(self.backend, unlocking, inventory, known, self._old_locks(inventory))
-        found = Found(known)
+        found = Found({folder: dict(files) for folder, files in known.items()})
         try:
             opening.open(found, reading, derive=self.asks_the_key)
         except BaseException:

@@ -44,8 +44,8 @@ class Opening:
         snapshots = [file for name, file in seen.files["snapshots"].items() if name not in self.known["snapshots"]]
         snapshots += seen.cut_off.values()
         locks = [file for name, file in seen.files["locks"].items() if name in self.old and name not in self.known["locks"]]
-        config = self.unlocking.config_is_known(found, deadline)
-        if not (snapshots or locks or derive) and config and self.unlocking.key_is_known:
+        nothing = not (snapshots or locks or derive) and self.unlocking.key_is_known
+        if nothing and self.unlocking.config_is_known(found, deadline):
             return
         key = self.unlocking.key(read, found, deadline)
         self.unlocking.config(key, found, deadline)

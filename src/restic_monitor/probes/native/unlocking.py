@@ -68,7 +68,7 @@ class Unlocking:
         return read
 
     def key(self, read: Mapping[str, keys.Sealed], found: Found, deadline: float) -> Key:
-        """The one that opens everything. Raises ProbeError, and BackendError where not even one key could be read."""
+        """The one that opens everything. Raises ProbeError, and BackendError."""
         password = self.password.reveal(deadline)
         names = self._in_order()
         if not names:
@@ -92,7 +92,7 @@ class Unlocking:
     def _cheap_first(
         self, names: list[str], read: Mapping[str, keys.Sealed], found: Found, deadline: float
     ) -> Iterator[tuple[str, keys.Sealed]]:
-        """Those that can be read. Raises BackendError when there is none of which that could be told."""
+        """Those that can be read. Raises BackendError when one could not, after the others: it may be ours."""
         later: list[tuple[str, keys.Sealed]] = []
         refused: list[BackendError] = []
         for name in names:
