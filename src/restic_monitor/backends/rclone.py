@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -150,6 +151,8 @@ class Rclone:
         return attempt(lambda: self._once(argv, environment, name, deadline), deadline)
 
     def _once(self, argv: Sequence[str], environment: Mapping[str, str], name: str, deadline: float) -> bytes:
+        if time.monotonic() >= deadline:
+            raise BackendError(Kind.TIMEOUT, f"no time was left to read {self._shown(name)}")
         try:
             ended = process.run(argv, environment, deadline)
         except FileNotFoundError:
