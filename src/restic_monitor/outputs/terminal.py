@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TextIO
 
 from rich.console import Console, Group, RenderableType
+from rich.file_proxy import FileProxy
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -17,6 +20,7 @@ from restic_monitor.model import Event, Looking, Result, Status, one_line
 from restic_monitor.outputs.report import Report
 from restic_monitor.outputs.text import INDENT, notes, push_note, summary
 
+_REFRESH_SECONDS = 0.125
 _STYLES = {Status.UP: "green", Status.WARN: "yellow", Status.UNKNOWN: "magenta", Status.DOWN: "bold red"}
 
 
@@ -54,13 +58,14 @@ class Watching:
         self._task = self._bar.add_task("", total=len(names))
 
     def follow(self, events: Iterable[Event]) -> Iterator[Event]:
-        with Live(
+        live = Live(
             get_renderable=self._render,
             console=self._screen,
             transient=True,
-            refresh_per_second=8,
+            auto_refresh=False,
             redirect_stderr=sys.stderr.isatty(),  # elsewhere it disturbs nothing, and belongs where the user sent it
-        ):
+        )
+        with live, _refreshing(live):
             for event in events:
                 if isinstance(event, Looking):
                     self._looking[event.name] = time.monotonic()
@@ -79,6 +84,48 @@ class Watching:
         for name, since in list(self._looking.items()):
             lines.add_row(Text("…", style="dim"), Text(one_line(name)), Text(f"{time.monotonic() - since:.0f}s", style="dim"))
         return Group(lines, self._bar)
+
+
+@contextlib.contextmanager
+def _refreshing(live: Live) -> Iterator[None]:
+    """The table, and what is printed above it, in turn: each takes away the table that it believes to be there, and rich's own
+    refreshing does not wait for the other."""
+    turn, over = threading.Lock(), threading.Event()
+
+    def refresh() -> None:
+        while not over.wait(_REFRESH_SECONDS):
+            with turn:
+                live.refresh()
+
+    redirected = sys.stderr
+    if isinstance(redirected, FileProxy):
+        sys.stderr = _InTurn(redirected, turn)
+    thread = threading.Thread(target=refresh, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        sys.stderr = redirected
+
+
+class _InTurn:
+    """Standard error, as `print` needs it."""
+
+    def __init__(self, stream: FileProxy, turn: threading.Lock) -> None:
+        self._stream, self._turn = stream, turn
+
+    def write(self, text: str) -> int:
+        with self._turn:
+            return self._stream.write(text)
+
+    def flush(self) -> None:
+        with self._turn:
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._stream, name)
 
 
 def _pushed(result: Result) -> str:
