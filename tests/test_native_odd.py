@@ -422,11 +422,35 @@ def test_a_file_with_a_bad_sector_is_damaged_and_the_others_are_read(repo: Writt
     unreadable = name_of(b"unreadable")
     (repo.path / "snapshots" / unreadable).symlink_to("/proc/self/mem")
     repo.add_snapshot(snapshot(ago(HOUR)))
-    outcome = at(repo.path)()
-    assert outcome.status == "down"
-    assert outcome.message.startswith(
-        f"ERROR 1 snapshot file is damaged or unreadable: {unreadable[:8]} (it cannot be read, others can)"
-    )
+    look = at(repo.path)
+    for _ in range(2):
+        outcome = look()
+        assert outcome.status == "down"
+        assert outcome.message.startswith(
+            f"ERROR 1 snapshot file is damaged or unreadable: {unreadable[:8]} (it cannot be read, others can)"
+        )
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="no file here that can be opened and not read")
+def test_a_disk_that_has_gone_while_it_was_read_makes_no_snapshot_damaged(repo: Written, at: At) -> None:
+    look = at(repo.path)
+    assert look().status == "up"
+    (repo.path / "snapshots" / name_of(b"unreadable")).symlink_to("/proc/self/mem")
+    (repo.path / "config").unlink()
+    (repo.path / "config").symlink_to("/proc/self/mem")
+    outcome = look()
+    assert (outcome.status, outcome.result["snapshots"]) == ("unknown", None)
+
+
+def test_who_made_a_new_key_is_told_until_it_was_told(repo: Written, at: At) -> None:
+    """Nobody answers there, so that the look before has read the key and told nobody."""
+    look = at(repo.path)
+    assert look().status == "up"
+    repo.add_key(key_file(PASSWORD, username="ada", hostname="laptop"))
+    for _ in range(2):
+        told = finding(look(push_url="http://127.0.0.1:9/api/push/nobodyisthere"))
+        assert "1 key new" in told
+        assert "ada@laptop" in told
 
 
 def test_one_new_snapshot_that_may_not_be_read_is_told_as_the_storage_says_it(repo: Written, at: At) -> None:
@@ -503,3 +527,17 @@ def pass_since_it_was_asked_for(look: Looker, time: timedelta) -> None:
         asked["modified"] = _earlier(asked["modified"], time)
         change = "UPDATE opened SET content = ? WHERE repository = ? AND folder = 'config'"
         state.execute(change, (json.dumps(asked), number))
+
+
+def test_a_look_with_our_clock_behind_the_last_look_takes_nothing_for_proved(tmp_path: Path, at: At) -> None:
+    """What is remembered lies ten hours ahead, as it does for a machine that starts before it knows the time."""
+    repository = written(tmp_path / "repo", 2 * DAY)
+    look = at(repository.path)
+    look()
+    name = repository.add_snapshot(snapshot(ago(-HOUR)), ago(-HOUR))
+    with closing(sqlite3.connect(look.state / "state.sqlite")) as database, database:
+        database.execute("UPDATE repositories SET looked = looked + ?", (10 * HOUR // MICROSECOND,))
+    look()
+    with closing(sqlite3.connect(look.state / "state.sqlite")) as database:
+        query = "SELECT count(*) FROM files WHERE folder = 'proved' AND name = ?"
+        assert database.execute(query, (bytes.fromhex(name),)).fetchone() == (0,)

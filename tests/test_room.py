@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from datetime import UTC, datetime
 
 import pytest
@@ -44,6 +45,16 @@ def test_paths_that_two_lists_share_are_one_object_in_different_lists() -> None:
     first, second = held(room, opened(paths=("/etc", "/srv"))), held(room, opened(paths=("/home", "/srv")))
     assert (first.paths, second.paths) == (("/etc", "/srv"), ("/home", "/srv"))
     assert first.paths[1] is second.paths[1]
+
+
+def test_lists_that_differ_in_one_path_share_the_memory_of_the_others() -> None:
+    room, names = Room(), tuple(f"/srv/{number:060}" for number in range(2_000))
+    tracemalloc.start()
+    kept = [held(room, opened(paths=(*names, f"/srv/{number}"))) for number in range(50)]
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(kept) == 50
+    assert taken < 4_000_000, "once 0.3 MB of texts, and 50 lists of 16 KB"
 
 
 def test_an_honest_history_takes_the_room_of_one_snapshot() -> None:

@@ -120,6 +120,8 @@ class Native:
         elif without and arrivals.NO_SUMMARY not in noted:
             notes = (*notes, without)
         proved = arrivals.known([each for each in snapshots if each.original not in unknown], unknown, recalled)
+        if recalled and not past:  # our clock is set back: what came meanwhile seems to be in the future
+            proved = {name: moment for name, moment in proved.items() if name in recalled.proved}
         seen = Past(inventory.begun, inventory.listed, noted, proved, found.opened)
         told = replace(seen, noted=frozenset({arrivals.NO_SUMMARY} if without else ()))
         if found.unread:  # what is lost is told when it is known what came in its place

@@ -13,7 +13,7 @@ from restic_monitor.listed import Inventory
 from restic_monitor.model import Opened
 from restic_monitor.probes.native.found import OF_ONE_FILE, Found, contents, last
 from restic_monitor.probes.native.unlocking import Unlocking
-from restic_monitor.repository import Damaged, check_name, documents
+from restic_monitor.repository import ID, Damaged, check_name, documents
 from restic_monitor.repository.packed import LOCK_LIMIT_BYTES, SNAPSHOT_LIMIT_BYTES, unpack
 
 if TYPE_CHECKING:
@@ -75,7 +75,25 @@ class Opening:
                 raise content
             del left[entry.name]
         found.unread += sum(name.startswith("snapshots/") for name in left)
-        _not_readable(refused, len(files) - len(left), found)
+        self._not_readable(refused, len(files) - len(left), found, deadline)
+
+    def _not_readable(self, refused: Mapping[str, BackendError], count: int, found: Found, deadline: float) -> None:
+        """Of `count` files that were asked for. Where all are denied the credentials are wrong, and raised is what the storage
+        said; where some are, these are. A disk that has gone reads nothing. What a lock says is good to know, no more."""
+        snapshots = {name: error for name, error in refused.items() if name.startswith("snapshots/")}
+        if not snapshots:
+            return
+        first = next(iter(snapshots.values()))
+        if len(snapshots) == count and (first.kind is Kind.DENIED or not found.opened["snapshots"]):
+            raise first
+        if any(error.kind is not Kind.DENIED for error in snapshots.values()):
+            try:
+                self.backend.read("config", deadline, 1)
+            except BackendError:
+                raise BackendError(Kind.UNREACHABLE, first.message) from None
+        for name, error in snapshots.items():
+            denied = error.kind is Kind.DENIED
+            found.is_damaged(name, "it may not be read, others may" if denied else "it cannot be read, others can")
 
     def _gone(self, found: Found, deadline: float) -> None:
         if not found.gone:
@@ -88,7 +106,8 @@ class Opening:
             found.unread += len(found.gone)
             found.gone.clear()
             return
-        if any(name not in self.inventory.folders["snapshots"] and name not in self.inventory.seen.cut_off for name in still):
+        listed_before = self.inventory.folders["snapshots"].keys() | self.inventory.seen.cut_off.keys()
+        if any(ID.fullmatch(name) and name not in listed_before for name in still):
             raise Changed
         for name in found.gone & still:
             found.is_damaged(f"snapshots/{name}", "listed, and not there")
@@ -100,17 +119,6 @@ def _take(key: Key, entry: Entry, content: bytes, found: Found) -> None:
         found.add(entry.name.partition("/")[0], _understood(key, entry, content))
     except Damaged as damage:
         found.is_damaged(entry.name, damage.reason)
-
-
-def _not_readable(refused: Mapping[str, BackendError], count: int, found: Found) -> None:
-    """Of `count` files. Where all snapshots are refused the credentials are wrong, and raised is what the storage said; where
-    some are, these are. What a lock says is good to know, no more."""
-    snapshots = {name: error for name, error in refused.items() if name.startswith("snapshots/")}
-    if len(snapshots) == count and snapshots:
-        raise next(iter(snapshots.values()))
-    for name, error in snapshots.items():
-        denied = error.kind is Kind.DENIED
-        found.is_damaged(name, "it may not be read, others may" if denied else "it cannot be read, others can")
 
 
 def _understood(key: Key, entry: Entry, content: bytes) -> Opened:

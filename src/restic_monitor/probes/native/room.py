@@ -40,7 +40,8 @@ class Room:
             new = {text for text in texts if text not in self._texts}
             self._take(texts, *new)
             self._texts.update(zip(new, new, strict=True))
-            held = self._lists[texts] = tuple(self._texts[text] for text in texts)
+            held = tuple(self._texts[text] for text in texts)
+            self._lists[held] = held  # `texts` holds its own
         return held
 
     def _text(self, text: str) -> str:

@@ -49,11 +49,12 @@ class Unlocking:
         return self.worked in self.known["keys"]
 
     def read(self, found: Found, deadline: float) -> dict[str, keys.Sealed]:
-        """The key files that are not known, by name: everybody can read what stands in them, and a damaged one is told as long
-        as it is there. What may not be read keeps nobody from looking."""
+        """The key files that are not known, or new and not told yet, by name: everybody can read what stands in them, and a
+        damaged one is told as long as it is there. What may not be read keeps nobody from looking."""
         compared = self.inventory.compared("keys")
         new = set(compared.appeared or ()) if compared else set()
-        unknown = [entry for name, entry in self.inventory.seen.files["keys"].items() if name not in self.known["keys"]]
+        there = self.inventory.seen.files["keys"].items()
+        unknown = [entry for name, entry in there if name in new or name not in self.known["keys"]]
         read: dict[str, keys.Sealed] = {}
         for entry, content in contents(self.backend, unknown[:_READ_KEYS], deadline, keys.FILE_LIMIT_BYTES):
             name = last(entry.name)
@@ -62,7 +63,8 @@ class Unlocking:
                 continue
             if sealed := _understood(name, content, found):
                 read[name] = sealed
-                found.add("keys", Opened(name, entry.size, entry.modified))
+                if name not in self.known["keys"]:
+                    found.add("keys", Opened(name, entry.size, entry.modified))
                 if name in new:
                     found.makers[name] = sealed.holder
         return read
