@@ -356,9 +356,13 @@ def test_a_secret_of_the_environment_is_not_shown(tmp_path: Path) -> None:
 # Servers that do it wrong
 
 
-def test_a_greeting_from_a_login_shell_is_shown_with_what_to_do(tmp_path: Path) -> None:
+@pytest.mark.parametrize("at_once", [False, True])
+def test_a_greeting_from_a_login_shell_is_shown_with_what_to_do(tmp_path: Path, at_once: bool) -> None:
+    """Also when the server's answer comes with it."""
     server = require("sftp-server")
-    greeting = script(tmp_path / "shell", f"#!/bin/sh\necho 'Welcome to my NAS'\nexec {server}\n")
+    both = r"printf 'Welcome to my NAS\n\0\0\0\34\2\0\0\0\3posix-rename@open'; sleep 1"
+    greets = both if at_once else f"echo 'Welcome to my NAS'\nexec {server}"
+    greeting = script(tmp_path / "shell", f"#!/bin/sh\n{greets}\n")
     kind, message = problem(lambda: names(by_command(str(greeting))))
     assert kind is Kind.MALFORMED
     assert message == (

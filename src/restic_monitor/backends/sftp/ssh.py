@@ -70,8 +70,8 @@ class Program(Struct, frozen=True):
         return self._unknown(ended)
 
     def garbled(self, message: str, came: bytes) -> BackendError:
-        """A shell's greeting is shown: it says where it is from."""
-        text = self._clean(came.decode("utf-8", "replace"))
+        """The first line of a shell's greeting is shown: it says where it is from. An answer may have come behind it."""
+        text = self._clean(came.lstrip().partition(b"\n")[0].decode("utf-8", "replace"))
         if text.isascii() and len(text) > 2:
             advice = "a login there must print nothing (see ~/.bashrc)"
             return BackendError(Kind.MALFORMED, f'{self.where} does not speak SFTP but says "{shorten(text, 40)}": {advice}')
